@@ -1,0 +1,73 @@
+"""From a network's output to probabilities and a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from common.networks.outputs import split_outputs
+
+
+class Probabilitiesd(MapTransform):
+    """Turn one item's logits into probabilities under new keys.
+
+    Adds ``mask_probability`` (1, H, W), by the sigmoid, and ``class_probability`` (C,), by the softmax, as far
+    as ``outputs`` has them.
+
+    Args:
+        keys: of the network's output, one item without its batch axis.
+        outputs: see `common.networks.outputs.split_outputs`.
+    """
+
+    def __init__(self, keys: KeysCollection, outputs: Sequence[str], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.outputs = list(outputs)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            logits = split_outputs(result[key].float()[None], self.outputs)
+            if "mask" in logits:
+                result["mask_probability"] = torch.sigmoid(logits["mask"][0])
+            if "class" in logits:
+                result["class_probability"] = torch.softmax(logits["class"][0], 0)
+        return result
+
+
+class DecideMaskd(MapTransform):
+    """Turn a mask's probability into the final mask: at the operating point's threshold, and empty where the
+    image is called lesion-free.
+
+    Args:
+        keys: of the mask probability (1, H, W).
+        threshold: probability from which a pixel is lesion.
+        classes: class names in the order of ``class_probability``.
+        empty_class: the class whose mask is empty.
+        mask_key: where the mask, bool (1, H, W), goes.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        threshold: float,
+        classes: Sequence[str],
+        empty_class: str = "normal",
+        mask_key: str = "predicted_mask",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.threshold, self.classes = threshold, list(classes)
+        self.empty_class, self.mask_key = empty_class, mask_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        probability = result.get("class_probability")
+        healthy = probability is not None and self.classes[int(probability.argmax())] == self.empty_class
+        for key in self.key_iterator(result):
+            mask = result[key] >= self.threshold
+            result[self.mask_key] = torch.zeros_like(mask) if healthy else mask
+        return result
