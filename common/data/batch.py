@@ -9,9 +9,7 @@ import torch
 
 
 class PrepareBatch:
-    """Return (image, targets) of a batch as plain tensors on the device.
-
-    Plain, because a `MetaTensor` pays for its metadata at every operation of the network.
+    """Return (image, targets) of a batch on the device; the image keeps its metadata, so that it can be undone.
 
     Args:
         outputs: tasks of the network; "mask" takes the batch's ``mask`` (B, 1, H, W), "class" its ``label`` (B,).
@@ -29,10 +27,8 @@ class PrepareBatch:
     def __call__(
         self, batch: Mapping[str, Any], device: Any = None, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
-        def move(value: torch.Tensor) -> torch.Tensor:
-            return torch.as_tensor(value.as_tensor() if hasattr(value, "as_tensor") else value).to(
-                device=device, non_blocking=non_blocking, **kwargs
-            )
-
-        image = move(batch["image"]).contiguous(memory_format=self.memory_format)
-        return image, {name: move(batch[self.KEYS[name]]) for name in self.names} or None
+        move = {"device": device, "non_blocking": non_blocking, **kwargs}
+        image = batch["image"].to(**move).contiguous(memory_format=self.memory_format)
+        targets = {name: batch[self.KEYS[name]] for name in self.names}
+        plain = {k: v.as_tensor() if hasattr(v, "as_tensor") else v for k, v in targets.items()}
+        return image, {name: value.to(**move) for name, value in plain.items()} or None

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from common.networks.outputs import split_outputs
@@ -32,7 +33,7 @@ class Probabilitiesd(MapTransform):
         for key in self.key_iterator(result):
             logits = split_outputs(result[key].float()[None], self.outputs)
             if "mask" in logits:
-                result["mask_probability"] = torch.sigmoid(logits["mask"][0])
+                result["mask_probability"] = MetaTensor(torch.sigmoid(logits["mask"][0]))  # as Invertd wants it
             if "class" in logits:
                 result["class_probability"] = torch.softmax(logits["class"][0], 0)
         return result

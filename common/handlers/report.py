@@ -1,0 +1,56 @@
+"""Write an evaluation down: tables, metrics with intervals, figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from ignite.engine import Engine, Events
+
+from common.data.files import write_csv
+from common.handlers.predictions import PredictionTable
+from common.metrics.tables import has_classes, has_masks, metrics_table
+from common.reports import figures
+
+
+class Report:
+    """At the end of a run write ``predictions.csv``, ``mask_areas.csv``, ``metrics.csv`` and ``figures/*.png``.
+
+    Attach it to an evaluator, or to a trainer after `ChooseOperatingPoint`: the table then holds validation,
+    and the training curves are drawn as well.
+
+    Args:
+        table: of the evaluator.
+        output_dir: where to write.
+        history: of the trainer, if there is one.
+    """
+
+    def __init__(
+        self, table: PredictionTable, output_dir: str | os.PathLike, history_file: str | os.PathLike | None = None
+    ) -> None:
+        self.table, self.folder = table, Path(output_dir)
+        self.history_file = history_file
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        self.table.write(self.folder)
+        write_csv(self.folder / "metrics.csv", metrics_table(self.table.scores))
+        for name, figure in self.draw().items():
+            figures.save_figure(figure, self.folder / "figures" / f"{name}.png")
+
+    def draw(self) -> Mapping[str, figures.Figure]:
+        """Return the figures that the tables allow, by name."""
+        table, drawn = self.table, {}
+        if self.history_file and Path(self.history_file).is_file():
+            drawn["training_curves"] = figures.training_curves(pd.read_csv(self.history_file))
+        if has_classes(table.predictions):
+            drawn["roc_curves"] = figures.roc_curves(table.predictions, table.classes)
+            drawn["confusion"] = figures.confusion(table.predictions, table.classes)
+        if has_masks(table.predictions):
+            drawn["threshold_curve"] = figures.threshold_curve(table.areas, table.threshold)
+            drawn["overlays"] = figures.overlay_page(table.pictures, table.predictions, table.threshold)
+        return drawn

@@ -1,0 +1,201 @@
+"""One MLflow run for one invocation, browsable afterwards, closed whatever happens."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import requests
+from ignite.engine import Engine, Events
+from mlflow.entities import RunStatus
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
+from monai.bundle import ConfigParser
+
+from common.data.files import read_json, write_json
+from common.metrics.bootstrap import Estimate
+
+logger = logging.getLogger(__name__)
+STORE = Path("runs")
+PARENT_VARIABLE = "BREAST_IMAGING_PARENT_RUN"
+NOT_LOGGED = ("checkpoint.pt", "mlflow_run.json")
+
+
+def tracking_uri() -> str:
+    """Return ``MLFLOW_TRACKING_URI`` where it is set, else the SQLite store ``runs/mlflow.db`` below this folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(STORE / 'mlflow.db').resolve()}"
+
+
+def open_store(experiment: str) -> None:
+    """Point MLflow at the store and at the experiment, making either if it is not there.
+
+    Raises:
+        ConnectionError: the tracking server does not answer.
+    """
+    uri = tracking_uri()
+    if uri.startswith("http"):
+        _knock(uri)
+    else:
+        STORE.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(uri)
+    if mlflow.get_experiment_by_name(experiment) is None:
+        place = None if uri.startswith("http") else (STORE / "mlartifacts" / experiment).resolve().as_uri()
+        mlflow.create_experiment(experiment, artifact_location=place)
+    mlflow.set_experiment(experiment)
+
+
+def _knock(uri: str) -> None:
+    try:
+        requests.get(uri.rstrip("/") + "/health", timeout=5)
+    except requests.RequestException as error:
+        raise ConnectionError(
+            f"MLflow does not answer at MLFLOW_TRACKING_URI={uri}. Start it, or unset the variable to use a local store."
+        ) from error
+
+
+def git_revision() -> str | None:
+    """Return the revision that this code runs from, with '-dirty' for uncommitted changes; None outside git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def calling_config() -> dict[str, Any]:
+    """Return the whole config, overrides included, of the bundle that is building the caller.
+
+    MONAI hands components their own arguments only; the parser that builds them stands further up the stack.
+    """
+    for frame in inspect.stack():
+        parser = frame.frame.f_locals.get("self")
+        if isinstance(parser, ConfigParser):
+            return dict(parser.get())
+    return {}
+
+
+def hyper_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values at the top of a config: numbers, words and short lists, no expressions."""
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, list):
+            return all(isinstance(v, bool | int | float | str) for v in value) and len(value) <= 16
+        return value is None or isinstance(value, bool | int | float | str)
+
+    def expression(value: Any) -> bool:
+        return isinstance(value, str) and value[:1] in "$@%"
+
+    found = {k: v for k, v in config.items() if plain(v) and not expression(v) and not k.startswith("_")}
+    return {k: v for k, v in found.items() if not (isinstance(v, list) and any(expression(x) for x in v))}
+
+
+class MLflowRun:
+    """Log an engine's run: hyper-parameters, config, data, metrics, and at the end all of its output folder.
+
+    Place it first among the handlers: it opens the run before anything else can fail, and closes it, FINISHED
+    or FAILED, after everything else is done. A resumed run goes on in the same MLflow run.
+
+    Args:
+        experiment: the bundle's name.
+        run_name: of this run.
+        output_dir: whose files become the run's artifacts at the end (but for optimizer state).
+        datalist: a loaded datalist, logged as the run's input.
+        facts: more parameters (fold, …).
+        history: a `common.handlers.training.History`, whose rows become metrics per epoch.
+        table: a `PredictionTable`, whose scores with intervals become metrics at the end.
+        resume: go on in the run that ``output_dir/mlflow_run.json`` names.
+        prefix: of the final metrics, such as "test".
+        enabled: false logs nothing.
+    """
+
+    def __init__(
+        self,
+        experiment: str,
+        run_name: str,
+        output_dir: str | os.PathLike,
+        datalist: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        history: Any = None,
+        table: Any = None,
+        resume: bool = False,
+        prefix: str = "final",
+        enabled: bool = True,
+    ) -> None:
+        self.experiment, self.run_name, self.folder = experiment, run_name, Path(output_dir)
+        self.datalist, self.facts, self.history, self.table = datalist, dict(facts or {}), history, table
+        self.resume, self.prefix, self.enabled = resume, prefix, enabled
+        self.config = calling_config()
+        self.run_id: str | None = None
+
+    def attach(self, engine: Engine) -> None:
+        if not self.enabled or int(os.environ.get("RANK", 0)) > 0:
+            return
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_epoch)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
+
+    def start(self, engine: Engine) -> None:
+        # added now, when every other handler is in place, so that this one comes last
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+        open_store(self.experiment)
+        known = self.folder / "mlflow_run.json"
+        if self.resume and known.is_file():
+            mlflow.start_run(run_id=read_json(known)["run_id"], log_system_metrics=True)
+        else:
+            mlflow.start_run(run_name=self.run_name, tags=self._tags(), log_system_metrics=True)
+            self._log_start()
+        run = mlflow.active_run()
+        assert run is not None
+        self.run_id = run.info.run_id
+        write_json(known, {"run_id": self.run_id, "tracking_uri": mlflow.get_tracking_uri()})
+
+    def _tags(self) -> dict[str, str]:
+        tags = {MLFLOW_GIT_COMMIT: git_revision(), MLFLOW_PARENT_RUN_ID: os.environ.get(PARENT_VARIABLE)}
+        return {key: value for key, value in tags.items() if value}
+
+    def _log_start(self) -> None:
+        mlflow.log_params({k: str(v)[:500] for k, v in {**hyper_parameters(self.config), **self.facts}.items()})
+        write_json(self.folder / "config.json", self.config)
+        mlflow.log_artifact(str(self.folder / "config.json"))
+        if self.datalist:
+            table = pd.DataFrame(self.datalist["items"]).drop(columns=["image", "mask"], errors="ignore")
+            name, digest = self.datalist["name"], self.datalist["fingerprint"]
+            mlflow.log_param("data_fingerprint", digest)
+            mlflow.log_input(mlflow.data.from_pandas(table, name=name, digest=digest[:36]), context=self.prefix)
+
+    def log_epoch(self, engine: Engine) -> None:
+        if self.history is not None and self.history.rows:
+            row = {k: v for k, v in self.history.rows[-1].items() if k != "epoch" and pd.notna(v)}
+            mlflow.log_metrics(row, step=engine.state.epoch)
+
+    def finish(self, engine: Engine) -> None:
+        engine.remove_event_handler(self.finish, Events.COMPLETED)
+        if self.table is not None:
+            log_scores(self.table.scores, self.prefix)
+        log_folder(self.folder)
+        mlflow.end_run()
+        logger.info(f"Logged to MLflow run {self.run_id}; browse: mlflow ui --backend-store-uri {tracking_uri()}")
+
+    def fail(self, engine: Engine, error: BaseException) -> None:
+        if mlflow.active_run() is not None:
+            mlflow.end_run(status=RunStatus.to_string(RunStatus.FAILED))
+        raise error
+
+
+def log_scores(scores: Mapping[str, Estimate], prefix: str) -> None:
+    """Log each score with the ends of its interval as metrics of the active run; undefined ones are left out."""
+    for name, found in scores.items():
+        ends = {f"{prefix}_{name}": found.value, f"{prefix}_{name}_low": found.low, f"{prefix}_{name}_high": found.high}
+        mlflow.log_metrics({key: value for key, value in ends.items() if pd.notna(value)})
+
+
+def log_folder(folder: Path) -> None:
+    """Log the files of a run's output folder, but for optimizer state, as artifacts of the active run."""
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name not in NOT_LOGGED and not file.name.startswith("."):
+            place = file.parent.relative_to(folder).as_posix()
+            mlflow.log_artifact(str(file), None if place == "." else place)

@@ -1,0 +1,47 @@
+"""Show errors that a user can mend in one message instead of a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+
+import common
+
+PACKAGE = str(Path(common.__file__).parent)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the exception that started a chain of 'raise … from …'."""
+    seen = {id(error)}
+    while (cause := error.__cause__) is not None and id(cause) not in seen and _ours(cause):
+        seen.add(id(cause))
+        error = cause
+    return error
+
+
+def _ours(error: BaseException) -> bool:
+    """Tell whether the exception, or one that caused it, is a refusal by this package's own checks."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    refusal = isinstance(error, ValueError | OSError)
+    raised_here = refusal and last is not None and last.tb_frame.f_code.co_filename.startswith(PACKAGE)
+    return raised_here or (error.__cause__ is not None and _ours(error.__cause__))
+
+
+def show_plainly() -> None:
+    """From now on end with one message where this package's own checks refuse; everything else keeps its traceback.
+
+    ``BREAST_IMAGING_TRACEBACK=1`` keeps every traceback.
+    """
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if os.environ.get("BREAST_IMAGING_TRACEBACK") or not _ours(error):
+            previous(kind, error, trace)
+            return
+        print(f"error: {root_cause(error)}", file=sys.stderr)  # noqa: T201
+
+    sys.excepthook = hook
