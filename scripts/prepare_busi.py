@@ -174,7 +174,7 @@ def _drop_conflicts(items: list[dict], rejected: list[dict[str, str]], keep: boo
         if item["conflict"]:
             found = ", ".join(sorted(classes[item["duplicate_group"]]))
             reason = f"near duplicates of group '{item['duplicate_group']}' are labelled {found}"
-            rejected.append(_reject(Path(item["image"]), reason))
+            rejected.append(_reject(Path(item["image"]), reason if item["duplicate_group"] else "not in --groups_from"))
     return [item for item in items if not item["conflict"]]
 
 
@@ -208,7 +208,7 @@ def _report(items: list[dict], kept: list[dict], rejected: list[dict[str, str]],
     sizes = Counter(item["duplicate_group"] for item in items)
     duplicated = sum(n for n in sizes.values() if n > 1)
     identical = len(items) - len({item["pixels_sha256"] for item in items})
-    conflicts = sorted({item["duplicate_group"] for item in items if item["conflict"]})
+    conflicts = sorted({item["duplicate_group"] for item in items if item["conflict"]} - {""})
     print(f"{len(items)} images read, {len(rejected)} set aside (see rejected.csv), {len(kept)} in the datalist.")
     print(f"{len(sizes)} groups; {duplicated} images have a near duplicate, {identical} repeat another to the pixel.")
     print(f"{len(conflicts)} groups with contradictory labels: {', '.join(conflicts) or 'none'}")

@@ -2,7 +2,8 @@
 
 ``DATASET_DIR/datalist.json`` holds name, version, licence, source, fingerprint and items. An item has
 ``image`` (relative to the folder, or absolute where the source is used in place), its labels, a
-``patient_id`` or ``group_id``, ``split`` ("train" or "test") and ``fold`` (training items only).
+``patient_id`` or ``group_id``, ``split`` ("train" or "test") and ``fold``,
+which is -1 for what never validates (the test set).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from common.data.files import read_json, sha256, write_json
 
@@ -88,7 +91,7 @@ def load_datalist(dataset_dir: str | os.PathLike) -> dict[str, Any]:
     datalist["items"] = [_absolute(item, Path(dataset_dir)) for item in datalist["items"]]
     _check_files(datalist["items"], path)
     check_split(by(datalist["items"], "split"))
-    check_split(by([item for item in datalist["items"] if item.get("fold") is not None], "fold"))
+    check_split(by([item for item in datalist["items"] if item["fold"] >= 0], "fold"))
     return datalist
 
 
@@ -113,6 +116,11 @@ def _check_files(items: Sequence[Item], path: Path) -> None:
         )
 
 
+def folds_of(datalist: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of the folds that a datalist validates on."""
+    return sorted({item["fold"] for item in datalist["items"] if item["fold"] >= 0})
+
+
 def select(
     datalist: Mapping[str, Any], part: str, fold: int = 0, labels: Sequence[str] | None = None
 ) -> list[Item]:
@@ -127,8 +135,7 @@ def select(
     Raises:
         ValueError: there is no such part or fold, or nothing is left.
     """
-    items = datalist["items"]
-    folds = sorted({item["fold"] for item in items if item.get("fold") is not None})
+    items, folds = datalist["items"], folds_of(datalist)
     if part in ("train", "validation") and fold not in folds:
         raise ValueError(f"There is no fold {fold}: this datalist has the folds {folds}. Choose one with --fold.")
     rules = {
@@ -143,3 +150,26 @@ def select(
     if not chosen:
         raise ValueError(f"No item is left in part '{part}' with labels {labels}. Prepare a larger data set.")
     return chosen
+
+
+def with_predicted_masks(datalist: dict[str, Any], table: str | os.PathLike | None) -> dict[str, Any]:
+    """Return the datalist with ``predicted_mask`` in each item, from a table of masks (image, mask).
+
+    Such a table comes out of cross-validating a segmentation network, so that no mask was predicted by a
+    network that had been trained on its image.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        ValueError: it lacks the masks of some items.
+    """
+    if table is None or not Path(table).is_file():
+        raise FileNotFoundError(
+            f"No table of predicted masks at '{table}'. Give --predicted_masks the masks.csv that "
+            "scripts/cross_validate.py wrote for a segmentation network on the same data."
+        )
+    masks = dict(pd.read_csv(table)[["image", "mask"]].itertuples(index=False))
+    missing = [item["image"] for item in datalist["items"] if item["image"] not in masks]
+    if missing:
+        raise ValueError(f"{table} lacks the masks of {len(missing)} images, such as {missing[0]}. Predict them first.")
+    items = [{**item, "predicted_mask": masks[item["image"]]} for item in datalist["items"]]
+    return {**datalist, "items": items}

@@ -10,8 +10,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 def draw_splits(
     labels: Sequence[str], groups: Sequence[str], folds: int = 5, test_share: float = 0.2, seed: int = 0
-) -> list[tuple[str, int | None]]:
-    """Return (split, fold) for each item: ("test", None) or ("train", fold).
+) -> list[tuple[str, int]]:
+    """Return (split, fold) for each item: ("test", -1) or ("train", fold).
 
     Args:
         labels: the class of each item, to stratify by.
@@ -30,7 +30,7 @@ def draw_splits(
             f"{len(set(groups))} groups are too few for a test set and {folds} folds: at least {parts * folds} "
             "are needed. Add images, or ask for fewer --folds."
         )
-    result: list[tuple[str, int | None]] = [("test", None)] * len(labels)
+    result: list[tuple[str, int]] = [("test", -1)] * len(labels)
     train, _ = next(iter(_kfold(labels_, groups_, parts, seed)))
     for fold, (_, held_out) in enumerate(_kfold(labels_[train], groups_[train], folds, seed)):
         for index in train[held_out]:

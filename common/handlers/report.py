@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,10 @@ from ignite.engine import Engine, Events
 
 from common.data.files import write_csv
 from common.handlers.predictions import PredictionTable
-from common.metrics.tables import has_classes, has_masks, metrics_table
+from common.metrics.tables import has_classes, has_masks, metrics_table, readable
 from common.reports import figures
+
+logger = logging.getLogger(__name__)
 
 
 class Report:
@@ -24,14 +27,19 @@ class Report:
     Args:
         table: of the evaluator.
         output_dir: where to write.
-        history: of the trainer, if there is one.
+        history_file: the trainer's ``history.csv``, if there is one.
+        show: log the metrics as a table for people.
     """
 
     def __init__(
-        self, table: PredictionTable, output_dir: str | os.PathLike, history_file: str | os.PathLike | None = None
+        self,
+        table: PredictionTable,
+        output_dir: str | os.PathLike,
+        history_file: str | os.PathLike | None = None,
+        show: bool = False,
     ) -> None:
         self.table, self.folder = table, Path(output_dir)
-        self.history_file = history_file
+        self.history_file, self.show = history_file, show
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.COMPLETED, self)
@@ -41,6 +49,8 @@ class Report:
         write_csv(self.folder / "metrics.csv", metrics_table(self.table.scores))
         for name, figure in self.draw().items():
             figures.save_figure(figure, self.folder / "figures" / f"{name}.png")
+        if self.show:
+            logger.info(f"{readable(self.table.scores)}\nTables and figures lie in {self.folder}")
 
     def draw(self) -> Mapping[str, figures.Figure]:
         """Return the figures that the tables allow, by name."""

@@ -111,3 +111,9 @@ def metrics_table(scores: Mapping[str, Estimate]) -> pd.DataFrame:
     """Return scores as a table: metric, value, low, high, n, groups."""
     rows = [{"metric": k, **vars(v)} for k, v in scores.items()]
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "groups"])
+
+
+def readable(scores: Mapping[str, Estimate]) -> str:
+    """Return scores as lines of text: metric, value [95 % interval], n and groups."""
+    lines = [f"{name.replace('_', ' '):<18} {found}, {found.groups} groups" for name, found in scores.items()]
+    return "\n".join(["metric             value [95 % interval]", *lines])

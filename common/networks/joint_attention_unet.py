@@ -73,7 +73,7 @@ class JointAttentionUnet(nn.Module):
 
     The decoder ends at half the input's size, where the mask's logits are made and enlarged: on a CPU the full
     size would double the cost for a border of a pixel. The class head sees the coarsest features (mean and
-    maximum) and those of the decoder under the predicted mask.
+    maximum), the decoder's under the predicted mask, and how sure and how large that mask is.
 
     Args:
         in_channels: of the image.
@@ -109,7 +109,7 @@ class JointAttentionUnet(nn.Module):
         )
         self.mask_head = nn.Conv2d(channels[0], 1, 1)
         self.class_head = nn.Sequential(
-            nn.Dropout(head_dropout), nn.Linear(2 * channels[-1] + channels[1], num_classes)
+            nn.Dropout(head_dropout), nn.Linear(2 * channels[-1] + channels[1] + 2, num_classes)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -124,14 +124,17 @@ class JointAttentionUnet(nn.Module):
             y = up(y, skips[-2 - index])
             decoded.append(y)
         half = self.mask_head(y)  # (B, 1, H / 2, W / 2)
-        lesion = self._pool_lesion(decoded[-2], half)
-        features = torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3)), lesion], 1)
+        features = torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3)), *self._lesion_features(decoded[-2], half)], 1)
         mask = F.interpolate(half, size=size, mode="bilinear", align_corners=False)  # (B, 1, H, W)
         return join_outputs(mask, self.class_head(features))  # (B, 1 + C, H, W)
 
     @staticmethod
-    def _pool_lesion(features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """Average features (B, C, h, w) under the predicted mask; no gradient flows back into the mask."""
-        weight = torch.sigmoid(logits.detach())
-        weight = F.interpolate(weight, size=features.shape[2:], mode="bilinear", align_corners=False)
-        return (features * weight).sum((2, 3)) / (weight.sum((2, 3)) + 1)  # (B, C)
+    def _lesion_features(features: torch.Tensor, logits: torch.Tensor) -> list[torch.Tensor]:
+        """Average features (B, C, h, w) under the predicted mask, and say how sure and how large the mask is.
+
+        No gradient flows back into the mask.
+        """
+        logits = logits.detach()
+        weight = F.interpolate(torch.sigmoid(logits), size=features.shape[2:], mode="bilinear", align_corners=False)
+        pooled = (features * weight).sum((2, 3)) / (weight.sum((2, 3)) + 1)  # (B, C)
+        return [pooled, logits.amax((2, 3)) / 4, weight.mean((2, 3)) * 4]  # (B, C), (B, 1), (B, 1)

@@ -1,0 +1,64 @@
+"""Find the pictures of a folder that can be read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from common.data.files import write_csv
+from common.data.pixels import SUFFIXES, is_dicom, read_grey
+
+logger = logging.getLogger(__name__)
+
+
+def readable_images(folder: str | os.PathLike, output_dir: str | os.PathLike) -> list[dict[str, str]]:
+    """Return ``{"image": path, "file": …, "name": …}`` for every picture below a folder; the rest goes to ``rejected.csv``.
+
+    ``file`` is the path below the folder, ``name`` the same without its suffix; where two pictures share it, the suffix stays.
+
+    Args:
+        folder: of PNG, JPEG, TIFF or DICOM files; DICOM is also recognised without a suffix.
+        output_dir: where ``rejected.csv`` (image, reason) goes.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no picture in it can be read.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder '{folder}'. Give --dataset_dir a folder of images.")
+    candidates = sorted(file for file in root.rglob("*") if file.is_file() and _may_be_picture(file))
+    kept, rejected = [], []
+    for file in tqdm(candidates, desc="Reading images", unit="image"):
+        try:
+            read_grey(file)
+            kept.append(file)
+        except ValueError as error:
+            rejected.append({"image": str(file.relative_to(root)), "reason": str(error)})
+    write_csv(Path(output_dir) / "rejected.csv", pd.DataFrame(rejected, columns=["image", "reason"]))
+    if rejected:
+        logger.warning(f"{len(rejected)} files were set aside; see {Path(output_dir) / 'rejected.csv'}")
+    if not kept:
+        raise FileNotFoundError(
+            f"No image in '{folder}' can be read ({len(rejected)} set aside). Expected {', '.join(SUFFIXES)} files."
+        )
+    return [
+        {"image": str(file), "file": str(file.relative_to(root)), "name": name}
+        for file, name in zip(kept, _names(kept, root), strict=True)
+    ]
+
+
+def _may_be_picture(file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.parts[1:] if part not in (".", ".."))
+    return not hidden and (file.suffix.lower() in SUFFIXES or (not file.suffix and is_dicom(file)))
+
+
+def _names(files: list[Path], root: Path) -> list[str]:
+    stems = [file.relative_to(root).with_suffix("").as_posix() for file in files]
+    return [
+        stem if stems.count(stem) == 1 else file.relative_to(root).as_posix().replace(".", "_")
+        for stem, file in zip(stems, files, strict=True)
+    ]

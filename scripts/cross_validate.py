@@ -1,0 +1,175 @@
+"""Train and evaluate a bundle on each fold in turn, and score the out-of-fold predictions as one table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import fire
+import mlflow
+import pandas as pd
+import torch
+from monai.bundle import ConfigWorkflow
+
+from common.data.bundle import bundle_root, new_run_dir
+from common.data.datalist import folds_of, load_datalist
+from common.data.files import read_json, write_csv, write_json
+from common.handlers.tracking import PARENT_VARIABLE, log_scores, open_store
+from common.metrics.folds import nested_thresholds
+from common.metrics.tables import has_classes, has_masks, metrics_table, readable, score
+from common.reports import figures
+
+
+def cross_validate(
+    bundle: str,
+    dataset_dir: str,
+    experiment: str | None = None,
+    folds: list[int] | int | None = None,
+    output_dir: str | None = None,
+    test: bool = True,
+    threads: int | None = None,
+    **overrides: Any,
+) -> None:
+    """Cross-validate a bundle; what is done already in OUTPUT_DIR is not done again.
+
+    A fold is scored with the weights of its last epoch, since the best epoch was chosen on that very fold, and
+    with the mask threshold that the other folds choose. The test set, which chose nothing, is scored with each
+    fold's best weights.
+
+    Args:
+        bundle: its name, such as busi_attention_unet.
+        dataset_dir: a prepared data set.
+        experiment: overlays of configs/experiments, chained by commas.
+        folds: which folds, all by default.
+        output_dir: where the folds' runs, tables and figures go.
+        test: score the test set as well.
+        threads: of torch, all cores by default.
+        overrides: any key of the config, such as --epochs 20.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    name = "_".join(["cross_validate", *_overlays(experiment)])
+    folder = Path(output_dir or new_run_dir(bundle, name))
+    datalist = load_datalist(dataset_dir)
+    every = folds_of(datalist)
+    chosen = every if folds is None else [folds] if isinstance(folds, int) else list(folds)
+    with _Parent(bundle, name, folder) as parent:
+        for fold in chosen:
+            _run_fold(bundle, experiment, fold, folder / f"fold_{fold}", test, dataset_dir=dataset_dir, **overrides)
+        done = [fold for fold in every if (folder / f"fold_{fold}" / "out_of_fold" / "predictions.csv").is_file()]
+        if len(done) > 1:
+            classes = datalist.get("classes", [])
+            parent.scores = _summarise(folder, done, classes)
+            print(f"Out of fold, folds {done}:\n{readable(parent.scores)}")
+    print(f"Tables and figures lie in {folder}")
+
+
+def _overlays(experiment: str | None) -> list[str]:
+    if experiment is None:
+        return []
+    return list(experiment) if isinstance(experiment, list | tuple) else experiment.split(",")
+
+
+def _configs(bundle: str, experiment: str | None, *more: str) -> list[str]:
+    folder = Path(bundle_root(bundle)) / "configs"
+    files = ["train.json", *[f"experiments/{name}.json" for name in _overlays(experiment)], *more]
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        known = sorted(path.stem for path in (folder / "experiments").glob("*.json"))
+        raise FileNotFoundError(f"Bundle {bundle} has no {', '.join(missing)}; its experiments are {known}.")
+    return [str(folder / file) for file in files]
+
+
+def run_config(configs: list[str], kind: str, **overrides: Any) -> None:
+    """Run a bundle's config in this process."""
+    meta = str(Path(configs[0]).with_name("metadata.json"))
+    workflow = ConfigWorkflow(configs, meta_file=meta, logging_file=False, workflow_type=kind, **overrides)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def _run_fold(bundle: str, experiment: str | None, fold: int, folder: Path, test: bool, **overrides: Any) -> None:
+    models = folder / "models"
+    if not (folder / "metrics.csv").is_file():
+        resume = (models / "checkpoint.pt").is_file()
+        train = {"fold": fold, "output_dir": str(folder), "resume": resume, "run_name": f"fold {fold}", **overrides}
+        run_config(_configs(bundle, experiment), "train", **train)
+    evaluate = _configs(bundle, experiment, "evaluate.json")
+    parts = {"out_of_fold": ("validation", "model_last.pt"), **({"test": ("test", "model.pt")} if test else {})}
+    for place, (part, checkpoint) in parts.items():
+        if not (folder / place / "metrics.csv").is_file():
+            given = {"part": part, "fold": fold, "ckpt_dir": str(models), "checkpoint": checkpoint, "save_masks": True}
+            given |= {"output_dir": str(folder / place), "run_name": f"fold {fold} {place}", **overrides}
+            run_config(evaluate, "eval", **given)
+
+
+def _read(folder: Path, folds: list[int], name: str) -> pd.DataFrame | None:
+    files = [folder / f"fold_{fold}" / "out_of_fold" / name for fold in folds]
+    return pd.concat([pd.read_csv(file) for file in files]) if all(file.is_file() for file in files) else None
+
+
+def _summarise(folder: Path, folds: list[int], classes: list[str]) -> dict:
+    """Write the out-of-fold tables, metrics and figures of the folds; return the scores."""
+    predictions, areas = _read(folder, folds, "predictions.csv"), _read(folder, folds, "mask_areas.csv")
+    assert predictions is not None
+    if areas is not None:
+        predictions, thresholds = nested_thresholds(predictions, areas)
+        write_csv(folder / "mask_areas.csv", areas)
+        write_json(folder / "thresholds.json", thresholds)
+    write_csv(folder / "predictions.csv", predictions)
+    scores = score(predictions, classes)
+    write_csv(folder / "metrics.csv", metrics_table(scores))
+    _write_masks(folder, folds)
+    if has_classes(predictions):
+        figures.save_figure(figures.roc_curves(predictions, classes), folder / "figures" / "roc_curves.png")
+        figures.save_figure(figures.confusion(predictions, classes), folder / "figures" / "confusion.png")
+    if has_masks(predictions) and areas is not None:
+        curve = figures.threshold_curve(areas, float(pd.Series(thresholds).median()))
+        figures.save_figure(curve, folder / "figures" / "threshold_curve.png")
+    return scores
+
+
+def _write_masks(folder: Path, folds: list[int]) -> None:
+    """Write one table of masks of images that the predicting network had not seen: out of fold, and the test set
+    by the first fold."""
+    out_of_fold = _read(folder, folds, "masks.csv")
+    test = folder / f"fold_{folds[0]}" / "test" / "masks.csv"
+    if out_of_fold is not None and test.is_file():
+        write_csv(folder / "masks.csv", pd.concat([out_of_fold, pd.read_csv(test)]))
+
+
+class _Parent:
+    """The MLflow run above the folds: made once for an output folder, and taken up again with it."""
+
+    def __init__(self, bundle: str, name: str, folder: Path) -> None:
+        self.bundle, self.name, self.folder, self.scores = bundle, name, folder, {}
+
+    def __enter__(self) -> _Parent:
+        open_store(self.bundle)
+        note = self.folder / "mlflow_run.json"
+        known = read_json(note)["run_id"] if note.is_file() else None
+        with mlflow.start_run(run_id=known, run_name=None if known else self.name) as run:
+            self.run_id = run.info.run_id
+        write_json(note, {"run_id": self.run_id, "tracking_uri": mlflow.get_tracking_uri()})
+        os.environ[PARENT_VARIABLE] = self.run_id
+        mlflow.MlflowClient().update_run(self.run_id, status="RUNNING")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        del os.environ[PARENT_VARIABLE]
+        if kind is not None:
+            mlflow.MlflowClient().set_terminated(self.run_id, "FAILED")
+            return
+        with mlflow.start_run(run_id=self.run_id):
+            log_scores(self.scores, "out_of_fold")
+            for name in ("predictions.csv", "metrics.csv", "thresholds.json"):
+                if (self.folder / name).is_file():
+                    mlflow.log_artifact(str(self.folder / name))
+            if (self.folder / "figures").is_dir():
+                mlflow.log_artifacts(str(self.folder / "figures"), "figures")
+
+
+if __name__ == "__main__":
+    fire.Fire(cross_validate)
