@@ -1,0 +1,57 @@
+"""Make phantom data sets in the layouts of the real ones, to try and to test the software without anybody's data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fire
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from common.data.files import write_whole
+from common.data.ultrasound_phantoms import CLASSES, SHARES, draw_scene, duplicate, scan
+
+
+def busi(output_dir: str, number: int = 240, seed: int = 0) -> None:
+    """Make ultrasound phantoms in the layout and file modes of Dataset_BUSI_with_GT.
+
+    One image in eight is a near duplicate of another, one lesion image in fifteen has two lesions with a mask
+    each. Images are grey or RGB PNG; masks have the modes 1, RGB and RGBA.
+
+    Args:
+        output_dir: where benign/, malignant/ and normal/ go.
+        number: of images.
+        seed: the same seed gives the same images.
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(CLASSES, size=number, p=SHARES)
+    counts = dict.fromkeys(CLASSES, 0)
+    scene, picture = None, np.empty(0)
+    for label in tqdm(labels, desc="Making phantoms", unit="image"):
+        if scene is not None and rng.random() < 1 / 8:
+            label, (picture, masks) = scene.label, duplicate(scene, picture, rng)
+            scene = None
+        else:
+            scene = draw_scene(str(label), rng, lesions=2 if rng.random() < 1 / 15 else 1)
+            picture, masks = scan(scene, rng, calipers=bool(rng.random() < 0.3)), scene.masks
+        counts[str(label)] += 1
+        _save(Path(output_dir) / str(label), f"{label} ({counts[str(label)]})", picture, masks, rng)
+    print(f"Wrote {number} phantom images to {output_dir}: {counts}")
+
+
+def _save(folder: Path, name: str, picture: np.ndarray, masks: list[np.ndarray], rng: np.random.Generator) -> None:
+    image = Image.fromarray(picture)
+    _write(folder / f"{name}.png", image.convert("RGB") if rng.random() < 0.2 else image)
+    for number, mask in enumerate(masks or [np.zeros(picture.shape, bool)]):
+        mode = str(rng.choice(["1", "1", "1", "RGB", "RGBA"]))
+        suffix = f"_{number}" if number else ""
+        _write(folder / f"{name}_mask{suffix}.png", Image.fromarray(mask).convert(mode))
+
+
+def _write(path: Path, image: Image.Image) -> None:
+    write_whole(path, lambda file: image.save(file, format="PNG"))
+
+
+if __name__ == "__main__":
+    fire.Fire({"busi": busi})
