@@ -16,6 +16,7 @@ from common.data.bundle import bundle_root, new_run_dir
 from common.data.datalist import folds_of, load_datalist
 from common.data.files import read_json, write_csv, write_json
 from common.handlers.tracking import PARENT_VARIABLE, log_scores, open_store
+from common.metrics.bootstrap import Estimate
 from common.metrics.folds import nested_thresholds
 from common.metrics.tables import has_classes, has_masks, metrics_table, readable, score
 from common.reports import figures
@@ -144,7 +145,8 @@ class _Parent:
     """The MLflow run above the folds: made once for an output folder, and taken up again with it."""
 
     def __init__(self, bundle: str, name: str, folder: Path) -> None:
-        self.bundle, self.name, self.folder, self.scores = bundle, name, folder, {}
+        self.bundle, self.name, self.folder = bundle, name, folder
+        self.scores: dict[str, Estimate] = {}
 
     def __enter__(self) -> _Parent:
         open_store(self.bundle)

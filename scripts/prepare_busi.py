@@ -54,7 +54,9 @@ def prepare_busi(
     found, rejected = find_images(Path(source_dir))
     read = _read_all(found, Path(dataset_dir), workers, rejected)
     if not read:
-        raise ValueError(f"No image in {source_dir} could be used; the reasons: {Counter(r['reason'] for r in rejected)}")
+        raise ValueError(
+            f"No image in {source_dir} could be used; the reasons: {Counter(r['reason'] for r in rejected)}"
+        )
     items = [item for item, _ in read]
     _add_groups(items, [print_ for _, print_ in read], groups_from, workers)
     kept = _drop_conflicts(items, rejected, keep_conflicts)

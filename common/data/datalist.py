@@ -121,9 +121,7 @@ def folds_of(datalist: Mapping[str, Any]) -> list[int]:
     return sorted({item["fold"] for item in datalist["items"] if item["fold"] >= 0})
 
 
-def select(
-    datalist: Mapping[str, Any], part: str, fold: int = 0, labels: Sequence[str] | None = None
-) -> list[Item]:
+def select(datalist: Mapping[str, Any], part: str, fold: int = 0, labels: Sequence[str] | None = None) -> list[Item]:
     """Return the items of one part of a loaded datalist.
 
     Args:
@@ -167,7 +165,7 @@ def with_predicted_masks(datalist: dict[str, Any], table: str | os.PathLike | No
             f"No table of predicted masks at '{table}'. Give --predicted_masks the masks.csv that "
             "scripts/cross_validate.py wrote for a segmentation network on the same data."
         )
-    masks = dict(pd.read_csv(table)[["image", "mask"]].itertuples(index=False))
+    masks: dict[str, str] = dict(pd.read_csv(table)[["image", "mask"]].itertuples(index=False))
     missing = [item["image"] for item in datalist["items"] if item["image"] not in masks]
     if missing:
         raise ValueError(f"{table} lacks the masks of {len(missing)} images, such as {missing[0]}. Predict them first.")

@@ -16,9 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def readable_images(folder: str | os.PathLike, output_dir: str | os.PathLike) -> list[dict[str, str]]:
-    """Return ``{"image": path, "file": …, "name": …}`` for every picture below a folder; the rest goes to ``rejected.csv``.
+    """Return an item for every picture below a folder, and note what cannot be read in ``rejected.csv``.
 
-    ``file`` is the path below the folder, ``name`` the same without its suffix; where two pictures share it, the suffix stays.
+    An item has ``image``, the path; ``file``, the path below the folder; and ``name``, the latter without its
+    suffix. Where two pictures share a name, the suffix stays.
 
     Args:
         folder: of PNG, JPEG, TIFF or DICOM files; DICOM is also recognised without a suffix.

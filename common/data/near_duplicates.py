@@ -141,9 +141,7 @@ def _partners(first: int) -> list[tuple[int, int]]:
     return [(first, j) for j in range(first + 1, len(_shared)) if same_by_keypoints(_shared[first], _shared[j])]
 
 
-def find_pairs(
-    fingerprints: Sequence[Fingerprint], workers: int = 1, progress: bool = False
-) -> list[tuple[int, int]]:
+def find_pairs(fingerprints: Sequence[Fingerprint], workers: int = 1, progress: bool = False) -> list[tuple[int, int]]:
     """Return the index pairs (i, j), i < j, of near duplicates among all pairs of images.
 
     Args:

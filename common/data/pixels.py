@@ -49,7 +49,8 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
 
 
 def _read_picture(path: str | os.PathLike) -> np.ndarray:
-    with Image.open(path) as image:
+    with Image.open(path) as file:
+        image: Image.Image = file
         if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
             image = image.convert("RGB")
         elif image.mode in ("1", "LA"):

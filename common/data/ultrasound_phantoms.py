@@ -31,7 +31,7 @@ def draw_scene(label: str, rng: np.random.Generator, lesions: int = 1) -> Scene:
     """Draw tissue with lesions of a class ("normal" has none) and decoys; sizes vary from image to image."""
     shape = int(rng.integers(230, 320)), int(rng.integers(280, 380))
     echo = _layers(shape, rng)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(1, 4)) + (label == "normal")):
         _add_lobule(echo, rng)
     masks: list[np.ndarray] = []
     if label != "normal":
@@ -63,7 +63,11 @@ def _polar(shape: tuple[int, int], centre: tuple[float, float], tilt: float) -> 
 
 
 def _blob(
-    shape: tuple[int, int], centre: tuple[float, float], radii: tuple[float, float], spikes: float, rng: np.random.Generator
+    shape: tuple[int, int],
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    spikes: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Return an ellipse (radii: down, across) whose border waves smoothly, or in spikes."""
     y, x = _polar(shape, centre, rng.uniform(-0.3, 0.3))
@@ -129,9 +133,7 @@ def _draw_calipers(picture: np.ndarray, scene: Scene, rng: np.random.Generator) 
             cv2.drawMarker(picture, (int(columns[end]), int(rows[end])), 255, cv2.MARKER_CROSS, 9, 1)
 
 
-def duplicate(
-    scene: Scene, picture: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def duplicate(scene: Scene, picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return a near duplicate of a picture with its masks: another gain, calipers, a little smaller and cropped."""
     noisy = picture * rng.uniform(0.85, 1.1) + rng.normal(0, 6, picture.shape)
     picture = np.clip(noisy, 0, 255).astype(np.uint8)

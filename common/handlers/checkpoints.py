@@ -24,7 +24,9 @@ def save(path: str | os.PathLike, content: Any) -> None:
 
 def bare(network: torch.nn.Module) -> torch.nn.Module:
     """Return the network inside a distributed or averaged wrapper."""
-    return network.module if hasattr(network, "module") else network
+    inner = getattr(network, "module", network)
+    assert isinstance(inner, torch.nn.Module)
+    return inner
 
 
 def load_weights(network: torch.nn.Module, path: str | os.PathLike | None) -> torch.nn.Module:
@@ -67,7 +69,9 @@ def load_operating_point(weights: str | os.PathLike) -> dict[str, Any]:
     """
     path = operating_point_path(weights)
     if not path.is_file():
-        raise FileNotFoundError(f"No operating point at '{path}': it is written beside the weights at the end of training.")
+        raise FileNotFoundError(
+            f"No operating point at '{path}': it is written beside the weights at the end of training."
+        )
     return read_json(path)
 
 
@@ -118,7 +122,9 @@ class Checkpoints:
 
     def _load(self, engine: Engine, path: Path) -> None:
         if not path.is_file():
-            raise FileNotFoundError(f"Nothing to resume: no '{path}'. Give the --output_dir of the run that was stopped.")
+            raise FileNotFoundError(
+                f"Nothing to resume: no '{path}'. Give the --output_dir of the run that was stopped."
+            )
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if set(saved["state"]) != set(self.state):
             raise ValueError(f"'{path}' is of another kind of run: it holds {sorted(saved['state'])}. Use its config.")
@@ -133,7 +139,9 @@ class Checkpoints:
         try:
             value.load_state_dict(content)
         except (RuntimeError, ValueError, KeyError) as error:
-            raise ValueError(f"The {name} in '{path}' is another than configured. Use the config of that run.") from error
+            raise ValueError(
+                f"The {name} in '{path}' is another than configured. Use the config of that run."
+            ) from error
 
     def save(self, engine: Engine) -> None:
         weights = bare(self.evaluated).state_dict()

@@ -84,7 +84,8 @@ class PredictionTable(Metric):
     def compute(self) -> float:
         self._gather()
         predictions = pd.DataFrame(self.rows).drop_duplicates("image").sort_values("image")
-        self.predictions, self.areas = predictions.reset_index(drop=True), None
+        self.predictions = predictions.reset_index(drop=True)
+        self.areas: pd.DataFrame | None = None
         if self.area_rows:
             areas = pd.DataFrame(self.area_rows).drop_duplicates(["image", "threshold"])
             self.areas = areas.sort_values(["image", "threshold"]).reset_index(drop=True)
@@ -136,6 +137,6 @@ def _picture(name: str, image: torch.Tensor, truth: np.ndarray, probability: np.
     kept = {"truth": truth[None].astype(np.float32), "probability": probability[None]}
     return {
         "name": name,
-        "image": small(image.as_tensor()[:1]).numpy()[0],
+        "image": small(torch.as_tensor(np.asarray(image[:1]))).numpy()[0],
         **{key: small(torch.as_tensor(value)).numpy()[0] for key, value in kept.items()},
     }

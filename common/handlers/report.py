@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from common.data.files import write_csv
 from common.handlers.predictions import PredictionTable
-from common.metrics.tables import has_classes, has_masks, metrics_table, readable
+from common.metrics.tables import has_classes, metrics_table, readable
 from common.reports import figures
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Report:
         if has_classes(table.predictions):
             drawn["roc_curves"] = figures.roc_curves(table.predictions, table.classes)
             drawn["confusion"] = figures.confusion(table.predictions, table.classes)
-        if has_masks(table.predictions):
+        if table.areas is not None:
             drawn["threshold_curve"] = figures.threshold_curve(table.areas, table.threshold)
             drawn["overlays"] = figures.overlay_page(table.pictures, table.predictions, table.threshold)
         return drawn

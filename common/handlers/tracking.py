@@ -55,7 +55,8 @@ def _knock(uri: str) -> None:
         requests.get(uri.rstrip("/") + "/health", timeout=5)
     except requests.RequestException as error:
         raise ConnectionError(
-            f"MLflow does not answer at MLFLOW_TRACKING_URI={uri}. Start it, or unset the variable to use a local store."
+            f"MLflow does not answer at MLFLOW_TRACKING_URI={uri}. Start it, or unset the variable to use a "
+            "local store."
         ) from error
 
 

@@ -36,9 +36,8 @@ class SeedEpochs:
     def __call__(self, engine: Engine) -> None:
         seed = (self.seed * 1_000_003 + engine.state.epoch) % 2**31
         set_determinism(seed)
-        transform = getattr(self.dataset, "transform", None)
-        if hasattr(transform, "set_random_state"):
-            transform.set_random_state(seed)
+        if hasattr(self.dataset.transform, "set_random_state"):
+            self.dataset.transform.set_random_state(seed)
 
 
 def averaged(network: torch.nn.Module, decay: float | None) -> AveragedModel | None:
@@ -121,7 +120,7 @@ class History:
     def __init__(self, output_dir: str | os.PathLike, optimizer: torch.optim.Optimizer, evaluator: Engine) -> None:
         self.path = Path(output_dir) / "history.csv"
         self.optimizer, self.evaluator = optimizer, evaluator
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[Any, Any]] = []
         self._losses: list[float] = []
 
     def attach(self, engine: Engine) -> None:

@@ -34,7 +34,7 @@ def has_masks(predictions: pd.DataFrame) -> bool:
 def choose_threshold(areas: pd.DataFrame) -> float:
     """Return the threshold of best mean IoU in a table of mask areas."""
     wide = areas.pivot(index="image", columns="threshold", values=["true_px", "predicted_px", "overlap_px"])
-    true = wide["true_px"].iloc[:, 0].to_numpy()
+    true = wide["true_px"].to_numpy()[:, 0]
     grid = wide["overlap_px"].columns.to_numpy(float)
     return best_threshold(wide["overlap_px"].to_numpy(), wide["predicted_px"].to_numpy(), true, grid)
 
@@ -90,9 +90,7 @@ def _mask_statistics(table: pd.DataFrame) -> Mapping[str, tuple[pd.DataFrame, St
     }
 
 
-def _class_statistics(
-    table: pd.DataFrame, classes: Sequence[str]
-) -> Mapping[str, tuple[pd.DataFrame, Statistic]]:
+def _class_statistics(table: pd.DataFrame, classes: Sequence[str]) -> Mapping[str, tuple[pd.DataFrame, Statistic]]:
     truth = table["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
     predicted = table["predicted"].map({name: i for i, name in enumerate(classes)}).to_numpy()
     probabilities = table[[f"p_{name}" for name in classes]].to_numpy(float)

@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.dropout = nn.Dropout2d(dropout)
         self.excite = ChannelSELayer(2, outputs, r=8)
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
             pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
             project = nn.Conv2d(inputs, outputs, 1, bias=False)

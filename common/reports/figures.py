@@ -37,7 +37,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     figure, (left, right) = _new(columns=2)
     left.plot(history["epoch"], history["train_loss"])
     left.set(xlabel="epoch", ylabel="training loss")
-    for name in (c for c in history if c.startswith("val_")):
+    for name in (c for c in map(str, history) if c.startswith("val_")):
         known = history.dropna(subset=[name])
         right.plot(known["epoch"], known[name], label=name.removeprefix("val_").replace("_", " "))
     right.set(xlabel="epoch", ylabel="validation metric", ylim=(0, 1))
