@@ -1,0 +1,69 @@
+"""Phantom data sets, real images where they lie at REAL_DATA_DIR, and one MLflow store for all tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def load_script(name: str) -> ModuleType:
+    """Import scripts/<name>.py, which is no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def script():
+    return load_script
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_store(tmp_path_factory: pytest.TempPathFactory):
+    """Keep every test's MLflow runs in one SQLite store, away from the user's."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+    home = Path.cwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(home)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images; tests that use it have a twin on phantoms."""
+    folder = os.environ.get("REAL_DATA_DIR")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("REAL_DATA_DIR names no folder of real images")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 ultrasound phantoms in BUSI's layout."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    load_script("make_phantoms").busi(str(folder), number=60, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantoms prepared: masks, groups, splits."""
+    folder = tmp_path_factory.mktemp("prepared")
+    load_script("prepare_busi").prepare_busi(str(phantoms), str(folder), workers=2)
+    return folder
