@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from common.data.files import read_json, write_json, write_whole
+from common.handlers.distributed import barrier, rank
 
 logger = logging.getLogger(__name__)
 BEST, LAST, STATE = "model.pt", "model_last.pt", "checkpoint.pt"
@@ -144,6 +145,11 @@ class Checkpoints:
             ) from error
 
     def save(self, engine: Engine) -> None:
+        if rank() == 0:
+            self._save(engine)
+        barrier()
+
+    def _save(self, engine: Engine) -> None:
         weights = bare(self.evaluated).state_dict()
         if self.evaluator.state.epoch == engine.state.epoch:
             key = self.evaluator.state.metrics[self.evaluator.state.key_metric_name]
@@ -187,4 +193,5 @@ class ChooseOperatingPoint:
             load_weights(self.evaluated, self.folder / name)
             self.evaluator.run()
             point = {**self.table.choose(), "chosen_on": "validation", **self.facts}
-            write_json(operating_point_path(self.folder / name), point)
+            if rank() == 0:
+                write_json(operating_point_path(self.folder / name), point)

@@ -11,6 +11,7 @@ import pandas as pd
 from ignite.engine import Engine, Events
 
 from common.data.files import write_csv
+from common.handlers.distributed import rank
 from common.handlers.predictions import PredictionTable
 from common.metrics.tables import has_classes, metrics_table, readable
 from common.reports import figures
@@ -45,6 +46,8 @@ class Report:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
+        if rank() > 0:
+            return
         self.table.write(self.folder)
         write_csv(self.folder / "metrics.csv", metrics_table(self.table.scores))
         for name, figure in self.draw().items():

@@ -19,6 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 from monai.bundle import ConfigParser
 
 from common.data.files import read_json, write_json
+from common.handlers.distributed import rank
 from common.metrics.bootstrap import Estimate
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class MLflowRun:
         output_dir: whose files become the run's artifacts at the end (but for optimizer state).
         datalist: a loaded datalist, logged as the run's input.
         facts: more parameters (fold, …).
-        history: a `common.handlers.training.History`, whose rows become metrics per epoch.
+        history_file: the ``history.csv`` of `common.handlers.training.History`; its rows become metrics per epoch.
         table: a `PredictionTable`, whose scores with intervals become metrics at the end.
         resume: go on in the run that ``output_dir/mlflow_run.json`` names.
         prefix: of the final metrics, such as "test".
@@ -120,27 +121,28 @@ class MLflowRun:
         output_dir: str | os.PathLike,
         datalist: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any] | None = None,
-        history: Any = None,
+        history_file: str | os.PathLike | None = None,
         table: Any = None,
         resume: bool = False,
         prefix: str = "final",
         enabled: bool = True,
     ) -> None:
         self.experiment, self.run_name, self.folder = experiment, run_name, Path(output_dir)
-        self.datalist, self.facts, self.history, self.table = datalist, dict(facts or {}), history, table
+        self.datalist, self.facts, self.table = datalist, dict(facts or {}), table
+        self.history_file = Path(history_file) if history_file else None
         self.resume, self.prefix, self.enabled = resume, prefix, enabled
         self.config = calling_config()
         self.run_id: str | None = None
 
     def attach(self, engine: Engine) -> None:
-        if not self.enabled or int(os.environ.get("RANK", 0)) > 0:
+        if not self.enabled or rank() > 0:
             return
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_epoch)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
     def start(self, engine: Engine) -> None:
-        # added now, when every other handler is in place, so that this one comes last
+        # added now, when every other handler is in place, so that these come last
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_epoch)
         engine.add_event_handler(Events.COMPLETED, self.finish)
         open_store(self.experiment)
         known = self.folder / "mlflow_run.json"
@@ -164,16 +166,18 @@ class MLflowRun:
         mlflow.log_artifact(str(self.folder / "config.json"))
         if self.datalist:
             table = pd.DataFrame(self.datalist["items"]).drop(columns=["image", "mask"], errors="ignore")
+            table = table.astype(dict.fromkeys(table.select_dtypes("int"), float))  # MLflow's schema warns of integers
             name, digest = self.datalist["name"], self.datalist["fingerprint"]
             mlflow.log_param("data_fingerprint", digest)
             mlflow.log_input(mlflow.data.from_pandas(table, name=name, digest=digest[:36]), context=self.prefix)
 
     def log_epoch(self, engine: Engine) -> None:
-        if self.history is not None and self.history.rows:
-            row = {k: v for k, v in self.history.rows[-1].items() if k != "epoch" and pd.notna(v)}
-            mlflow.log_metrics(row, step=engine.state.epoch)
+        if self.history_file is not None and self.history_file.is_file():
+            row = pd.read_csv(self.history_file).iloc[-1].dropna().to_dict()
+            mlflow.log_metrics(row, step=int(row.pop("epoch")))
 
     def finish(self, engine: Engine) -> None:
+        engine.remove_event_handler(self.log_epoch, Events.EPOCH_COMPLETED)
         engine.remove_event_handler(self.finish, Events.COMPLETED)
         if self.table is not None:
             log_scores(self.table.scores, self.prefix)

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from common.data.files import write_csv
+from common.handlers.distributed import rank
 
 
 class SeedEpochs:
@@ -65,7 +66,7 @@ class UpdateAverage:
 def _loss(engine: Engine) -> float | None:
     """Return the loss of the last iteration, decollated or not; None where there is none."""
     output = engine.state.output[0] if isinstance(engine.state.output, list) else engine.state.output
-    return float(output["loss"]) if "loss" in output else None
+    return torch.as_tensor(output["loss"]).item() if "loss" in output else None
 
 
 class Progress:
@@ -86,7 +87,8 @@ class Progress:
         engine.add_event_handler(Events.COMPLETED, self.close)
 
     def open(self, engine: Engine) -> None:
-        self.bar = tqdm(total=engine.state.max_epochs * engine.state.epoch_length, desc=self.title, unit="batch")
+        total = engine.state.max_epochs * engine.state.epoch_length
+        self.bar = tqdm(total=total, desc=self.title, unit="batch", disable=rank() > 0)
 
     def step(self, engine: Engine) -> None:
         assert self.bar is not None
@@ -109,16 +111,16 @@ class Progress:
 
 
 class History:
-    """Keep a row per epoch, in memory and in ``history.csv``: loss, learning rate, validation metrics.
+    """Keep a row per epoch in a CSV file: loss, learning rate, validation metrics.
 
     Args:
-        output_dir: where ``history.csv`` goes.
+        path: the file.
         optimizer: whose learning rate is noted.
         evaluator: whose metrics are noted in the epochs in which it ran.
     """
 
-    def __init__(self, output_dir: str | os.PathLike, optimizer: torch.optim.Optimizer, evaluator: Engine) -> None:
-        self.path = Path(output_dir) / "history.csv"
+    def __init__(self, path: str | os.PathLike, optimizer: torch.optim.Optimizer, evaluator: Engine) -> None:
+        self.path = Path(path)
         self.optimizer, self.evaluator = optimizer, evaluator
         self.rows: list[dict[Any, Any]] = []
         self._losses: list[float] = []
@@ -147,4 +149,5 @@ class History:
             row |= {f"val_{name}": value for name, value in self.evaluator.state.metrics.items()}
         self.rows.append(row)
         self._losses = []
-        write_csv(self.path, pd.DataFrame(self.rows))
+        if rank() == 0:
+            write_csv(self.path, pd.DataFrame(self.rows))
