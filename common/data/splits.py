@@ -39,6 +39,7 @@ def draw_splits(
 
 
 def _kfold(labels: np.ndarray, groups: np.ndarray, parts: int, seed: int):
-    alone = len(set(groups)) == len(groups)
-    splitter = StratifiedKFold if alone else StratifiedGroupKFold
-    return splitter(parts, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels, groups)
+    rows = np.zeros(len(labels))
+    if len(set(groups)) == len(groups):  # nothing to keep together: the simpler splitter is as good and exact
+        return StratifiedKFold(parts, shuffle=True, random_state=seed).split(rows, labels)
+    return StratifiedGroupKFold(parts, shuffle=True, random_state=seed).split(rows, labels, groups)
