@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import fire
 import psutil
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 
 from common.data.bundle import bundle_root
+from common.reports.errors import run_command
 
 
 def busi(dataset_dir: str, epochs: int = 7, image_size: int = 128, threads: int | None = None) -> None:
@@ -115,4 +115,4 @@ def _report(rates: dict[str, float], memory: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire({"busi": busi})
+    run_command({"busi": busi})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import fire
 import numpy as np
 import pandas as pd
 
 from common.metrics.bootstrap import Estimate, difference, estimate
 from common.metrics.classification import weighted_mean
 from common.metrics.tables import lesion_dice, lesion_iou
+from common.reports.errors import run_command
 
 PER_IMAGE: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
     "dice": lesion_dice,
@@ -73,4 +73,4 @@ def _paired(one: pd.DataFrame, two: pd.DataFrame) -> Estimate:
 
 
 if __name__ == "__main__":
-    fire.Fire(compare_predictions)
+    run_command(compare_predictions)

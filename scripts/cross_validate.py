@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import fire
 import mlflow
 import pandas as pd
 import torch
@@ -20,6 +19,7 @@ from common.metrics.bootstrap import Estimate
 from common.metrics.folds import nested_thresholds
 from common.metrics.tables import has_classes, has_masks, metrics_table, readable, score
 from common.reports import figures
+from common.reports.errors import run_command
 
 
 def cross_validate(
@@ -174,4 +174,4 @@ class _Parent:
 
 
 if __name__ == "__main__":
-    fire.Fire(cross_validate)
+    run_command(cross_validate)

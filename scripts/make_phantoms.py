@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fire
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from common.data.files import write_whole
 from common.data.ultrasound_phantoms import CLASSES, SHARES, draw_scene, duplicate, scan
+from common.reports.errors import run_command
 
 
 def busi(output_dir: str, number: int = 240, seed: int = 0) -> None:
@@ -54,4 +54,4 @@ def _write(path: Path, image: Image.Image) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire({"busi": busi})
+    run_command({"busi": busi})

@@ -9,7 +9,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -20,6 +19,7 @@ from common.data.files import sha256, write_csv, write_whole
 from common.data.near_duplicates import Fingerprint, find_pairs, fingerprint, group
 from common.data.pixels import SUFFIXES, read_grey, read_mask
 from common.data.splits import draw_splits
+from common.reports.errors import run_command
 
 CLASSES = ("benign", "malignant", "normal")
 MASK = re.compile(r"^(?P<stem>.+)_mask(_\d+)?$")
@@ -224,4 +224,4 @@ def _report(items: list[dict], kept: list[dict], rejected: list[dict[str, str]],
 
 
 if __name__ == "__main__":
-    fire.Fire(prepare_busi)
+    run_command(prepare_busi)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fire
 import pandas as pd
 
 from common.metrics.bootstrap import Estimate
 from common.metrics.tables import readable
+from common.reports.errors import run_command
 
 
 def show_metrics(*files: str, markdown: bool = False) -> None:
@@ -40,4 +40,4 @@ def _markdown(tables: dict[str, dict[str, Estimate]]) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(show_metrics)
+    run_command(show_metrics)

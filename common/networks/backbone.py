@@ -8,7 +8,7 @@ from typing import Any
 import timm
 import torch
 
-from common.handlers.checkpoints import load_weights
+from common.networks.weights import load_weights
 
 
 def timm_network(

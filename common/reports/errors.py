@@ -6,10 +6,14 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import fire
 
 import common
 
-PACKAGE = str(Path(common.__file__).parent)
+PACKAGE = Path(common.__file__).parent
+OURS = (str(PACKAGE), str(PACKAGE.parent / "scripts"))
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -27,7 +31,7 @@ def _ours(error: BaseException) -> bool:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     refusal = isinstance(error, ValueError | OSError)
-    raised_here = refusal and last is not None and last.tb_frame.f_code.co_filename.startswith(PACKAGE)
+    raised_here = refusal and last is not None and last.tb_frame.f_code.co_filename.startswith(OURS)
     return raised_here or (error.__cause__ is not None and _ours(error.__cause__))
 
 
@@ -45,3 +49,9 @@ def show_plainly() -> None:
         print(f"error: {root_cause(error)}", file=sys.stderr)  # noqa: T201
 
     sys.excepthook = hook
+
+
+def run_command(component: Any) -> None:
+    """Run a function, or several by name, as a command line; refusals of ours end in one message."""
+    show_plainly()
+    fire.Fire(component)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.handlers.checkpoints import load_weights, save
 from common.networks.backbone import timm_network
 from common.networks.cascade import Cascade
 from common.networks.inferers import PlainInferer
 from common.networks.joint_attention_unet import JointAttentionUnet
 from common.networks.outputs import join_outputs, split_outputs
+from common.networks.weights import load_weights, save
 
 SMALL = {"channels": (8, 16, 24, 32), "blocks": (1, 1, 1, 1)}
 

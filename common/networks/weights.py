@@ -1,0 +1,70 @@
+"""Save and load weights, and the operating point that belongs to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.data.files import read_json, write_whole
+
+
+def save(path: str | os.PathLike, content: Any) -> None:
+    """Save state dicts whole or not at all."""
+    write_whole(path, lambda file: torch.save(content, file))
+
+
+def bare(network: torch.nn.Module) -> torch.nn.Module:
+    """Return the network inside a distributed or averaged wrapper."""
+    inner = getattr(network, "module", network)
+    assert isinstance(inner, torch.nn.Module)
+    return inner
+
+
+def load_weights(network: torch.nn.Module, path: str | os.PathLike | None) -> torch.nn.Module:
+    """Load a state dict into a network and return the network; a path of None leaves it as it is.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ValueError: the weights belong to another network, or the file is damaged.
+    """
+    if path is None:
+        return network
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No weights at '{path}'. Train first, or give --ckpt_dir or --weights.")
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"'{path}' cannot be read as weights: the file is damaged or no state dict.") from error
+    own = bare(network).state_dict()
+    strange = sorted(set(own) ^ set(weights)) if isinstance(weights, Mapping) else ["(no state dict)"]
+    strange += [k for k in own if not strange and own[k].shape != weights[k].shape]
+    if strange:
+        raise ValueError(
+            f"'{path}' holds the weights of another network than {type(bare(network)).__name__} as configured: "
+            f"{len(strange)} entries differ, such as {strange[0]}. Use the config and overlays it was trained with."
+        )
+    bare(network).load_state_dict(weights)
+    return network
+
+
+def operating_point_path(weights: str | os.PathLike) -> Path:
+    """Return where the operating point that belongs to weights lies: beside them, with the suffix .json."""
+    return Path(weights).with_suffix(".json")
+
+
+def load_operating_point(weights: str | os.PathLike) -> dict[str, Any]:
+    """Load the operating point saved with weights.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = operating_point_path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No operating point at '{path}': it is written beside the weights at the end of training."
+        )
+    return read_json(path)
