@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import mlflow
@@ -16,7 +17,7 @@ from common.data.datalist import folds_of, load_datalist
 from common.data.files import read_json, write_csv, write_json
 from common.handlers.tracking import PARENT_VARIABLE, log_scores, open_store
 from common.metrics.bootstrap import Estimate
-from common.metrics.folds import nested_thresholds
+from common.metrics.folds import nested_operating_points
 from common.metrics.tables import has_classes, has_masks, metrics_table, readable, score
 from common.reports import figures
 from common.reports.errors import run_command
@@ -116,9 +117,9 @@ def _summarise(folder: Path, folds: list[int], classes: list[str]) -> dict:
     predictions, areas = _read(folder, folds, "predictions.csv"), _read(folder, folds, "mask_areas.csv")
     assert predictions is not None
     if areas is not None:
-        predictions, thresholds = nested_thresholds(predictions, areas)
+        predictions, points = nested_operating_points(predictions, areas, classes)
         write_csv(folder / "mask_areas.csv", areas)
-        write_json(folder / "thresholds.json", thresholds)
+        write_json(folder / "operating_points.json", points)
     write_csv(folder / "predictions.csv", predictions)
     scores = score(predictions, classes)
     write_csv(folder / "metrics.csv", metrics_table(scores))
@@ -127,7 +128,7 @@ def _summarise(folder: Path, folds: list[int], classes: list[str]) -> dict:
         figures.save_figure(figures.roc_curves(predictions, classes), folder / "figures" / "roc_curves.png")
         figures.save_figure(figures.confusion(predictions, classes), folder / "figures" / "confusion.png")
     if has_masks(predictions) and areas is not None:
-        curve = figures.threshold_curve(areas, float(pd.Series(thresholds).median()))
+        curve = figures.threshold_curve(areas, median(point["mask_threshold"] for point in points.values()))
         figures.save_figure(curve, folder / "figures" / "threshold_curve.png")
     return scores
 
@@ -166,7 +167,7 @@ class _Parent:
             return
         with mlflow.start_run(run_id=self.run_id):
             log_scores(self.scores, "out_of_fold")
-            for name in ("predictions.csv", "metrics.csv", "thresholds.json"):
+            for name in ("predictions.csv", "metrics.csv", "operating_points.json"):
                 if (self.folder / name).is_file():
                     mlflow.log_artifact(str(self.folder / name))
             if (self.folder / "figures").is_dir():

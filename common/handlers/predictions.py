@@ -15,8 +15,9 @@ from ignite.metrics import Metric
 from monai.transforms import Resize
 
 from common.data.files import write_csv
+from common.metrics.decisions import OperatingPoint, mask_threshold
 from common.metrics.segmentation import THRESHOLDS, mask_areas
-from common.metrics.tables import apply_threshold, choose_threshold, score
+from common.metrics.tables import apply_operating_point, choose_operating_point, score
 
 PICTURE = 160  # pixels, of what is kept for the page of overlays
 IDENTITY = ("group_id", "duplicate_group", "split", "fold")
@@ -34,15 +35,15 @@ class PredictionTable(Metric):
 
     Args:
         classes: class names in the order of the probabilities.
-        operating_point: the ``mask_threshold`` to apply; .5 while training.
+        operating_point: to apply (`common.metrics.decisions`); none while training.
         pictures: how many images to keep for a page of overlays.
     """
 
     def __init__(
-        self, classes: Sequence[str], operating_point: Mapping[str, Any] | None = None, pictures: int = 24
+        self, classes: Sequence[str], operating_point: OperatingPoint | None = None, pictures: int = 24
     ) -> None:
         self.classes = list(classes)
-        self.threshold = float((operating_point or {}).get("mask_threshold") or 0.5)
+        self.point = operating_point
         self.number_of_pictures = pictures
         super().__init__(device="cpu")
 
@@ -65,7 +66,6 @@ class PredictionTable(Metric):
         if "class_probability" in output:
             values = output["class_probability"].cpu().numpy()
             row |= {f"p_{c}": float(v) for c, v in zip(self.classes, values, strict=True)}
-            row["predicted"] = self.classes[int(values.argmax())]
         if "mask_probability" in output:
             self._add_areas(row["image"], item, output)
         self.rows.append({k: _plain(v) for k, v in row.items()})
@@ -89,8 +89,7 @@ class PredictionTable(Metric):
         if self.area_rows:
             areas = pd.DataFrame(self.area_rows).drop_duplicates(["image", "threshold"])
             self.areas = areas.sort_values(["image", "threshold"]).reset_index(drop=True)
-            self.predictions = apply_threshold(self.predictions, self.areas, self.threshold)
-        self.scores = score(self.predictions, self.classes)
+        self._decide()
         parts = [self.scores[name].value for name in ("dice", "balanced_accuracy") if name in self.scores]
         return float(np.nanmean(parts)) if parts else float("nan")
 
@@ -109,11 +108,19 @@ class PredictionTable(Metric):
     def choose(self) -> dict[str, Any]:
         """Return the operating point that these predictions suggest: for data they do not hold."""
         if self.areas is None:
-            return {"mask_threshold": None}
-        self.threshold = choose_threshold(self.areas)
-        self.predictions = apply_threshold(self.predictions, self.areas, self.threshold)
+            return {"mask_threshold": None, "normal_threshold": None}
+        self.point = choose_operating_point(self.predictions, self.areas, self.classes)
+        self._decide()
+        return {**self.point, "n": len(self.predictions)}
+
+    def _decide(self) -> None:
+        self.predictions = apply_operating_point(self.predictions, self.areas, self.classes, self.point)
         self.scores = score(self.predictions, self.classes)
-        return {"mask_threshold": self.threshold, "rule": "best mean IoU", "n": len(self.predictions)}
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which a pixel is lesion."""
+        return mask_threshold(self.point)
 
     def write(self, output_dir: str | os.PathLike) -> None:
         """Write ``predictions.csv`` and, where there are masks, ``mask_areas.csv``."""

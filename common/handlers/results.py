@@ -79,7 +79,7 @@ class SaveMasks:
         self, output_dir: str | os.PathLike, classes: Sequence[str], operating_point: Mapping, enabled: bool = True
     ) -> None:
         self.folder, self.enabled = Path(output_dir), enabled and operating_point.get("mask_threshold") is not None
-        self.decide = DecideMaskd("mask_probability", operating_point.get("mask_threshold") or 0.5, classes)
+        self.decide = DecideMaskd("mask_probability", operating_point, classes)
         self.rows: list[dict[str, str]] = []
 
     def attach(self, engine: Engine) -> None:

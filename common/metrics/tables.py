@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from common.metrics.bootstrap import Estimate, Statistic, estimate
 from common.metrics.classification import accuracy, balanced_accuracy, macro_auc, roc_auc, weighted_mean
+from common.metrics.decisions import LESION_FREE, OperatingPoint, call_classes, mask_threshold
 from common.metrics.segmentation import best_threshold, dice, iou
-
-LESION_FREE = "normal"
 
 
 def has_classes(predictions: pd.DataFrame) -> bool:
@@ -31,27 +31,59 @@ def has_masks(predictions: pd.DataFrame) -> bool:
     return "predicted_px" in predictions
 
 
-def choose_threshold(areas: pd.DataFrame) -> float:
-    """Return the threshold of best mean IoU in a table of mask areas."""
+def class_probabilities(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """Return the probabilities (n, C) in a table of predictions."""
+    return predictions[[f"p_{name}" for name in classes]].to_numpy(float)
+
+
+def mask_grid(areas: pd.DataFrame, images: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return true areas (n,), predicted areas (n, T), overlaps (n, T) of the images, and the thresholds (T,)."""
     wide = areas.pivot(index="image", columns="threshold", values=["true_px", "predicted_px", "overlap_px"])
-    true = wide["true_px"].to_numpy()[:, 0]
+    wide = wide.loc[list(images)]
     grid = wide["overlap_px"].columns.to_numpy(float)
-    return best_threshold(wide["overlap_px"].to_numpy(), wide["predicted_px"].to_numpy(), true, grid)
+    return wide["true_px"].to_numpy()[:, 0], wide["predicted_px"].to_numpy(), wide["overlap_px"].to_numpy(), grid
 
 
-def apply_threshold(predictions: pd.DataFrame, areas: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the predictions with the areas of the final mask at ``threshold``; a mask of an image that is
-    called lesion-free is empty."""
-    near = areas[np.isclose(areas["threshold"], threshold)].set_index("image")
-    if near.empty:
-        raise ValueError(f"Threshold {threshold} is not among {sorted(areas['threshold'].unique())}.")
-    chosen = near.loc[predictions["image"]]
-    kept = (predictions["predicted"] != LESION_FREE).to_numpy() if has_classes(predictions) else True
-    return predictions.assign(
-        true_px=chosen["true_px"].to_numpy(),
-        predicted_px=chosen["predicted_px"].to_numpy() * kept,
-        overlap_px=chosen["overlap_px"].to_numpy() * kept,
-    )
+def choose_operating_point(predictions: pd.DataFrame, areas: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the operating point that these images suggest: to be applied to images they do not hold.
+
+    The mask's threshold is that of best mean IoU over the lesions. The threshold for 'lesion-free' is then the one
+    of best mean Dice of the lesions plus share of lesion-free images without a mask, where the table has
+    both; it balances lesions lost against masks on healthy tissue.
+    """
+    true, predicted, overlap, grid = mask_grid(areas, list(predictions["image"]))
+    point: dict[str, Any] = {"mask_threshold": best_threshold(overlap, predicted, true, grid), "normal_threshold": None}
+    if not (has_classes(predictions) and LESION_FREE in classes and (true == 0).any()):
+        return point
+    probabilities = class_probabilities(predictions, classes)[:, list(classes).index(LESION_FREE)]
+    column = int(np.abs(grid - point["mask_threshold"]).argmin())
+    quality = dice(overlap[:, column], predicted[:, column], true)
+    quality = np.where(true > 0, quality, predicted[:, column] == 0)
+    weight = np.where(true > 0, 1 / (true > 0).sum(), 1 / (true == 0).sum())
+    candidates = np.round(np.arange(0.05, 1.0, 0.05), 2)
+    called = probabilities[:, None] >= candidates  # (n, candidates)
+    gain = (weight[:, None] * np.where(called, (true == 0)[:, None], quality[:, None])).sum(0)
+    best = candidates[np.isclose(gain, gain.max())]
+    return {**point, "normal_threshold": float(best[len(best) // 2])}  # the middle of a plateau
+
+
+def apply_operating_point(
+    predictions: pd.DataFrame, areas: pd.DataFrame | None, classes: Sequence[str], point: OperatingPoint | None
+) -> pd.DataFrame:
+    """Return the predictions with what each image is called, and with the areas of its final mask; the mask of an
+    image that is called lesion-free is empty."""
+    table = predictions.copy()
+    kept: np.ndarray | bool = True
+    if f"p_{classes[0]}" in table:
+        table["predicted"] = call_classes(class_probabilities(table, classes), classes, point)
+        kept = (table["predicted"] != LESION_FREE).to_numpy()
+    if areas is None:
+        return table
+    true, predicted, overlap, grid = mask_grid(areas, list(table["image"]))
+    column = int(np.abs(grid - mask_threshold(point)).argmin())
+    if not np.isclose(grid[column], mask_threshold(point)):
+        raise ValueError(f"Threshold {mask_threshold(point)} is not among {list(grid)}.")
+    return table.assign(true_px=true, predicted_px=predicted[:, column] * kept, overlap_px=overlap[:, column] * kept)
 
 
 def lesion_dice(table: pd.DataFrame) -> np.ndarray:
@@ -93,7 +125,7 @@ def _mask_statistics(table: pd.DataFrame) -> Mapping[str, tuple[pd.DataFrame, St
 def _class_statistics(table: pd.DataFrame, classes: Sequence[str]) -> Mapping[str, tuple[pd.DataFrame, Statistic]]:
     truth = table["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
     predicted = table["predicted"].map({name: i for i, name in enumerate(classes)}).to_numpy()
-    probabilities = table[[f"p_{name}" for name in classes]].to_numpy(float)
+    probabilities = class_probabilities(table, classes)
     found: dict[str, tuple[pd.DataFrame, Statistic]] = {
         "accuracy": (table, partial(accuracy, truth, predicted)),
         "balanced_accuracy": (table, partial(balanced_accuracy, truth, predicted)),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from common.metrics.decisions import LESION_FREE, OperatingPoint, call_classes, mask_threshold
 from common.networks.outputs import split_outputs
 
 
@@ -45,30 +47,28 @@ class DecideMaskd(MapTransform):
 
     Args:
         keys: of the mask probability (1, H, W).
-        threshold: probability from which a pixel is lesion.
+        operating_point: see `common.metrics.decisions`.
         classes: class names in the order of ``class_probability``.
-        empty_class: the class whose mask is empty.
         mask_key: where the mask, bool (1, H, W), goes.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        threshold: float,
+        operating_point: OperatingPoint | None,
         classes: Sequence[str],
-        empty_class: str = "normal",
         mask_key: str = "predicted_mask",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.threshold, self.classes = threshold, list(classes)
-        self.empty_class, self.mask_key = empty_class, mask_key
+        self.point, self.classes, self.mask_key = operating_point, list(classes), mask_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         probability = result.get("class_probability")
-        healthy = probability is not None and self.classes[int(probability.argmax())] == self.empty_class
+        rows = None if probability is None else np.asarray(probability.cpu())[None]
+        healthy = rows is not None and call_classes(rows, self.classes, self.point)[0] == LESION_FREE
         for key in self.key_iterator(result):
-            mask = result[key] >= self.threshold
+            mask = result[key] >= mask_threshold(self.point)
             result[self.mask_key] = torch.zeros_like(mask) if healthy else mask
         return result

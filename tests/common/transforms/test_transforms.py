@@ -44,7 +44,7 @@ def test_an_image_called_normal_has_an_empty_mask(logits: list[float], pixels: i
     planes = torch.tensor(logits)[:, None, None].expand(3, 2, 2)
     pred = torch.cat([torch.full((1, 2, 2), 5.0), planes])
     data = Probabilitiesd("pred", ["mask", "class"])({"pred": pred})
-    decided = DecideMaskd("mask_probability", 0.5, ["benign", "malignant", "normal"])(data)
+    decided = DecideMaskd("mask_probability", None, ["benign", "malignant", "normal"])(data)
     assert int(decided["predicted_mask"].sum()) == pixels
     assert float(data["class_probability"].sum()) == pytest.approx(1)
 
