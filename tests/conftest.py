@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+import pydicom
 import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage, generate_uid
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,3 +71,31 @@ def prepared(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     load_script("prepare_busi").prepare_busi(str(phantoms), str(folder), workers=2)
     return folder
+
+
+def _write_ultrasound(path: Path, values: np.ndarray, photometric: str = "MONOCHROME2", frames: int = 1) -> Path:
+    """Write pixels as an ultrasound DICOM file."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = UltrasoundImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SOPClassUID, dataset.Modality = UltrasoundImageStorage, "US"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
+    dataset.Rows, dataset.Columns = values.shape[:2] if frames == 1 else values.shape[1:3]
+    dataset.SamplesPerPixel = values.shape[2] if values.ndim == 3 and frames == 1 else 1
+    if dataset.SamplesPerPixel > 1:
+        dataset.PlanarConfiguration = 0
+    if frames > 1:
+        dataset.NumberOfFrames = frames
+    dataset.PhotometricInterpretation = photometric
+    dataset.BitsAllocated = dataset.BitsStored = 8 * values.dtype.itemsize
+    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
+    dataset.PixelData = values.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_ultrasound():
+    return _write_ultrasound

@@ -36,7 +36,7 @@ class PredictionTable(Metric):
     Args:
         classes: class names in the order of the probabilities.
         operating_point: to apply (`common.metrics.decisions`); none while training.
-        pictures: how many images to keep for a page of overlays.
+        pictures: how many images, spread over the data, to keep for a page of overlays.
     """
 
     def __init__(
@@ -56,10 +56,11 @@ class PredictionTable(Metric):
         """Unused: rows need the batch too, which `iteration_completed` takes from the engine."""
 
     def iteration_completed(self, engine: Engine, *_: Any) -> None:
+        every = max(1, len(engine.data_loader.dataset) // self.number_of_pictures)
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self._add(item, output)
+            self._add(item, output, picture=len(self.rows) % every == 0)
 
-    def _add(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+    def _add(self, item: Mapping[str, Any], output: Mapping[str, Any], picture: bool) -> None:
         name = str(item["image"].meta["filename_or_obj"])
         row = {"image": _short(name), **{k: item[k] for k in IDENTITY if k in item}}
         row["label"] = self.classes[int(item["label"])]
@@ -67,10 +68,10 @@ class PredictionTable(Metric):
             values = output["class_probability"].cpu().numpy()
             row |= {f"p_{c}": float(v) for c, v in zip(self.classes, values, strict=True)}
         if "mask_probability" in output:
-            self._add_areas(row["image"], item, output)
+            self._add_areas(row["image"], item, output, picture)
         self.rows.append({k: _plain(v) for k, v in row.items()})
 
-    def _add_areas(self, name: str, item: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+    def _add_areas(self, name: str, item: Mapping[str, Any], output: Mapping[str, Any], picture: bool) -> None:
         probability = output["mask_probability"][0].cpu().numpy()
         truth = np.asarray(item["true_mask"][0]) > 0.5
         true, predicted, overlap = mask_areas(probability, truth)
@@ -78,7 +79,7 @@ class PredictionTable(Metric):
             {"image": name, "threshold": t, "true_px": true, "predicted_px": int(p), "overlap_px": int(o)}
             for t, p, o in zip(THRESHOLDS, predicted, overlap, strict=True)
         ]
-        if len(self.pictures) < self.number_of_pictures:
+        if picture and len(self.pictures) < self.number_of_pictures:
             self.pictures.append(_picture(name, item["image"], truth, probability))
 
     def compute(self) -> float:

@@ -109,22 +109,24 @@ def test_areas_are_those_of_the_source(evaluated: Path, prepared: Path) -> None:
             assert predictions.loc[name, "true_px"] == (read_grey(prepared / item["mask"]) > 0.5).sum()
 
 
-def test_inference_writes_masks_at_the_sources_size(trained: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_inference_writes_at_the_sources_size(trained: Path, phantoms: Path, tmp_path: Path, write_ultrasound) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     source = phantoms / "benign" / "benign (1).png"
     (folder / "a.png").write_bytes(source.read_bytes())
     Image.open(source).convert("RGB").save(folder / "b.jpg", quality=95)
+    write_ultrasound(folder / "c.dcm", np.asarray(Image.open(source).convert("L")))
     (folder / "bad.png").write_bytes(b"nothing")
     options = {"dataset_dir": str(folder), "output_dir": str(out), "ckpt_dir": str(trained / "models")}
     run(["inference"], "infer", **options, image_size=[32, 32], **NETWORK)
     table = pd.read_csv(out / "predictions.csv")
     assert list(table) == ["image", "p_benign", "p_malignant", "p_normal", "lesion_area_px"]
-    assert list(table["image"]) == ["a.png", "b.jpg"]
+    assert list(table["image"]) == ["a.png", "b.jpg", "c.dcm"]
     np.testing.assert_allclose(table[["p_benign", "p_malignant", "p_normal"]].sum(1), 1, atol=1e-5)
     mask = np.asarray(Image.open(out / "masks" / "a.png"))
     assert mask.shape == read_grey(source).shape and set(np.unique(mask)) <= {0, 255}
     assert (mask > 0).sum() == table["lesion_area_px"][0]
+    np.testing.assert_allclose(table.iloc[0, 1:].astype(float), table.iloc[2, 1:].astype(float), rtol=1e-4)
     assert Image.open(out / "overlays" / "b.png").size == mask.shape[::-1]
     assert "bad.png" in (out / "rejected.csv").read_text()
 

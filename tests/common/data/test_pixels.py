@@ -3,37 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage, generate_uid
 
 from common.data.pixels import read_grey, read_mask
 
 ASYMMETRIC = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # no row, column or diagonal repeats
-
-
-def write_dicom(path: Path, values: np.ndarray, photometric: str = "MONOCHROME2", frames: int = 1) -> Path:
-    dataset = pydicom.Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = UltrasoundImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    dataset.SOPClassUID, dataset.Modality = UltrasoundImageStorage, "US"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
-    dataset.Rows, dataset.Columns = values.shape[:2] if frames == 1 else values.shape[1:3]
-    dataset.SamplesPerPixel = values.shape[2] if values.ndim == 3 and frames == 1 else 1
-    if dataset.SamplesPerPixel > 1:
-        dataset.PlanarConfiguration = 0
-    if frames > 1:
-        dataset.NumberOfFrames = frames
-    dataset.PhotometricInterpretation = photometric
-    dataset.BitsAllocated = dataset.BitsStored = 8 * values.dtype.itemsize
-    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
-    dataset.PixelData = values.tobytes()
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA"])
@@ -62,18 +37,18 @@ def test_masks_of_every_mode(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), mask)
 
 
-def test_dicom_and_png_of_one_picture_are_equal(tmp_path: Path) -> None:
+def test_dicom_and_png_of_one_picture_are_equal(tmp_path: Path, write_ultrasound) -> None:
     Image.fromarray(ASYMMETRIC).save(tmp_path / "a.png")
-    grey = read_grey(write_dicom(tmp_path / "a.dcm", ASYMMETRIC))
-    inverted = read_grey(write_dicom(tmp_path / "b.dcm", 255 - ASYMMETRIC, "MONOCHROME1"))
-    colour = read_grey(write_dicom(tmp_path / "c.dcm", np.repeat(ASYMMETRIC[..., None], 3, 2), "RGB"))
+    grey = read_grey(write_ultrasound(tmp_path / "a.dcm", ASYMMETRIC))
+    inverted = read_grey(write_ultrasound(tmp_path / "b.dcm", 255 - ASYMMETRIC, "MONOCHROME1"))
+    colour = read_grey(write_ultrasound(tmp_path / "c.dcm", np.repeat(ASYMMETRIC[..., None], 3, 2), "RGB"))
     for picture in (grey, inverted, colour):
         np.testing.assert_allclose(picture, read_grey(tmp_path / "a.png"), atol=1e-6)
         assert picture.dtype == np.float32
 
 
-def test_several_frames_are_refused_with_the_remedy(tmp_path: Path) -> None:
-    path = write_dicom(tmp_path / "cine.dcm", np.stack([ASYMMETRIC] * 2), frames=2)
+def test_several_frames_are_refused_with_the_remedy(tmp_path: Path, write_ultrasound) -> None:
+    path = write_ultrasound(tmp_path / "cine.dcm", np.stack([ASYMMETRIC] * 2), frames=2)
     with pytest.raises(ValueError, match=r"cine\.dcm.*2 frames.*file of its own"):
         read_grey(path)
 
