@@ -28,10 +28,8 @@ def test_our_refusals_end_in_one_message_and_faults_keep_their_traceback() -> No
     setup = "from common.reports.errors import show_plainly; show_plainly(); "
     refusal = setup + "from common.data.datalist import load_datalist; load_datalist('nowhere')"
     fault = setup + "1 / 0"
-    first, second = (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        for code in (refusal, fault)
-    )
+    words = ([sys.executable, "-c", code] for code in (refusal, fault))
+    first, second = (subprocess.run(word, capture_output=True, text=True, check=False) for word in words)
     assert first.stderr.startswith("error: No datalist.json in 'nowhere'") and "Traceback" not in first.stderr
     assert "ZeroDivisionError" in second.stderr and "Traceback" in second.stderr
     assert first.returncode == second.returncode == 1
