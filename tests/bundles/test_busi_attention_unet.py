@@ -224,6 +224,10 @@ def test_experiments_train_and_evaluate(prepared: Path, tmp_path: Path, script) 
     options = {key: str(tmp_path / name / "fold_0" / "models") for key, name in dirs.items()}
     names = ["train", "evaluate", "experiments/bocconi_cascade"]
     run(names, "eval", dataset_dir=str(prepared), output_dir=str(tmp_path / "cascade"), **options)
+    folder = Path(json.loads((prepared / "datalist.json").read_text())["source_dir"]) / "normal"
+    inference = ["inference", "experiments/bocconi_cascade"]
+    run(inference, "infer", dataset_dir=str(folder), output_dir=str(tmp_path / "infer"), **options)
+    assert {"p_benign", "lesion_area_px"} <= set(pd.read_csv(tmp_path / "infer" / "predictions.csv"))
     out_of_fold = pd.read_csv(tmp_path / "masks" / "predictions.csv")
     assert sorted(out_of_fold["fold"].unique()) == [0, 1, 2, 3, 4] and out_of_fold["image"].is_unique
     for name in ("masks", "without/fold_0", "class/fold_0", "both/fold_0", "cascade"):
