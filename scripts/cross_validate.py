@@ -18,7 +18,7 @@ from common.data.files import read_json, write_csv, write_json
 from common.handlers.tracking import PARENT_VARIABLE, log_scores, open_store
 from common.metrics.bootstrap import Estimate
 from common.metrics.folds import nested_operating_points
-from common.metrics.tables import has_classes, has_masks, metrics_table, readable, score
+from common.metrics.tables import choose_operating_point, has_classes, has_masks, metrics_table, readable, score
 from common.reports import figures
 from common.reports.errors import run_command
 
@@ -36,8 +36,9 @@ def cross_validate(
     """Cross-validate a bundle; what is done already in OUTPUT_DIR is not done again.
 
     A fold is scored with the weights of its last epoch, since the best epoch was chosen on that very fold, and
-    with the mask threshold that the other folds choose. The test set, which chose nothing, is scored with each
-    fold's best weights.
+    at the operating point that the other folds choose. The test set, which chose nothing, is scored with each
+    fold's best weights, and, once all folds are done, with the ensemble of the folds' last weights at the operating
+    point that all out-of-fold predictions choose.
 
     Args:
         bundle: its name, such as busi_attention_unet.
@@ -61,9 +62,11 @@ def cross_validate(
             _run_fold(bundle, experiment, fold, folder / f"fold_{fold}", test, dataset_dir=dataset_dir, **overrides)
         done = [fold for fold in every if (folder / f"fold_{fold}" / "out_of_fold" / "predictions.csv").is_file()]
         if len(done) > 1:
-            classes = datalist.get("classes", [])
-            parent.scores = _summarise(folder, done, classes)
+            parent.scores = _summarise(folder, done, datalist.get("classes", []))
             print(f"Out of fold, folds {done}:\n{readable(parent.scores)}")
+        if test and done == every:
+            evaluate = _configs(bundle, experiment, "evaluate.json")
+            _run_ensemble(evaluate, folder, every, dataset_dir=dataset_dir, **overrides)
     print(f"Tables and figures lie in {folder}")
 
 
@@ -107,6 +110,18 @@ def _run_fold(bundle: str, experiment: str | None, fold: int, folder: Path, test
             run_config(evaluate, "eval", **given)
 
 
+def _run_ensemble(configs: list[str], folder: Path, folds: list[int], **overrides: Any) -> None:
+    """Score the test set with the mean of all folds' networks, into ``ensemble/``."""
+    if (folder / "ensemble" / "metrics.csv").is_file():
+        return
+    chosen = folder / "operating_point.json"
+    members = [str(folder / f"fold_{fold}" / "models" / "model_last.pt") for fold in folds]
+    network = {"_target_": "common.networks.ensemble.ensemble_of", "network": "$@network_def.to(@device)"}
+    given = {"network": {**network, "weights": members}, "weights": None, "part": "test", "run_name": "ensemble"}
+    given["operating_point"] = read_json(chosen) if chosen.is_file() else {}
+    run_config(configs, "eval", **{**given, "output_dir": str(folder / "ensemble"), **overrides})
+
+
 def _read(folder: Path, folds: list[int], name: str) -> pd.DataFrame | None:
     files = [folder / f"fold_{fold}" / "out_of_fold" / name for fold in folds]
     return pd.concat([pd.read_csv(file) for file in files]) if all(file.is_file() for file in files) else None
@@ -120,6 +135,7 @@ def _summarise(folder: Path, folds: list[int], classes: list[str]) -> dict:
         predictions, points = nested_operating_points(predictions, areas, classes)
         write_csv(folder / "mask_areas.csv", areas)
         write_json(folder / "operating_points.json", points)
+        write_json(folder / "operating_point.json", choose_operating_point(predictions, areas, classes))
     write_csv(folder / "predictions.csv", predictions)
     scores = score(predictions, classes)
     write_csv(folder / "metrics.csv", metrics_table(scores))

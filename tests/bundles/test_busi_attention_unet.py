@@ -230,7 +230,7 @@ def test_experiments_train_and_evaluate(prepared: Path, tmp_path: Path, script) 
     assert {"p_benign", "lesion_area_px"} <= set(pd.read_csv(tmp_path / "infer" / "predictions.csv"))
     out_of_fold = pd.read_csv(tmp_path / "masks" / "predictions.csv")
     assert sorted(out_of_fold["fold"].unique()) == [0, 1, 2, 3, 4] and out_of_fold["image"].is_unique
-    for name in ("masks", "without/fold_0", "class/fold_0", "both/fold_0", "cascade"):
+    for name in ("masks", "masks/ensemble", "without/fold_0", "class/fold_0", "both/fold_0", "cascade"):
         assert pd.read_csv(tmp_path / name / "metrics.csv")["value"].notna().any()
     parents = mlflow.search_runs(experiment_names=["busi_attention_unet"])
     children = parents[parents["tags.mlflow.parentRunId"].notna()]

@@ -7,6 +7,7 @@ import torch
 
 from common.networks.backbone import timm_network
 from common.networks.cascade import Cascade
+from common.networks.ensemble import ensemble_of
 from common.networks.inferers import PlainInferer
 from common.networks.joint_attention_unet import JointAttentionUnet
 from common.networks.outputs import join_outputs, split_outputs
@@ -70,3 +71,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load_weights(JointAttentionUnet(**SMALL), tmp_path / "bad.pt")
     with pytest.raises(FileNotFoundError, match=r"gone\.pt"):
         load_weights(JointAttentionUnet(**SMALL), tmp_path / "gone.pt")
+
+
+def test_an_ensemble_is_the_mean_of_its_members(tmp_path: Path) -> None:
+    network, image = JointAttentionUnet(**SMALL).eval(), torch.rand(1, 1, 32, 32)
+    files = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    outputs = []
+    for file in files:
+        member = JointAttentionUnet(**SMALL).eval()
+        save(file, member.state_dict())
+        outputs.append(member(image))
+    torch.testing.assert_close(ensemble_of(network, files).eval()(image), torch.stack(outputs).mean(0))
+    with pytest.raises(ValueError, match="at least one member"):
+        ensemble_of(network, [])
