@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from common.data.flags import memory_format
+
 
 class PrepareBatch:
     """Return (image, targets) of a batch on the device; the image keeps its metadata, so that it can be undone.
@@ -22,7 +24,7 @@ class PrepareBatch:
 
     def __init__(self, outputs: Sequence[str], channels_last: bool = False, targets: bool = True) -> None:
         self.names = list(outputs) if targets else []
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.memory_format = memory_format(channels_last)
 
     def __call__(
         self, batch: Mapping[str, Any], device: Any = None, non_blocking: bool = False, **kwargs: Any

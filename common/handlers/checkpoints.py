@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from common.data.files import write_json
+from common.data.flags import flag
 from common.handlers.distributed import barrier, rank
 from common.networks.weights import bare, load_weights, operating_point_path, save
 
@@ -48,7 +49,7 @@ class Checkpoints:
     ) -> None:
         self.folder = Path(ckpt_dir)
         self.state = {name: value for name, value in state.items() if value is not None}
-        self.evaluated, self.evaluator, self.resume = evaluated, evaluator, resume
+        self.evaluated, self.evaluator, self.resume = evaluated, evaluator, flag(resume)
         self.best = float("-inf")
 
     def attach(self, engine: Engine) -> None:

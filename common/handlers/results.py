@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from PIL import Image
 
 from common.data.files import write_csv, write_whole
+from common.data.flags import flag
 from common.data.pixels import read_grey
 from common.reports.figures import overlay
 from common.transforms.outputs import DecideMaskd
@@ -78,7 +79,10 @@ class SaveMasks:
     def __init__(
         self, output_dir: str | os.PathLike, classes: Sequence[str], operating_point: Mapping, enabled: bool = True
     ) -> None:
-        self.folder, self.enabled = Path(output_dir), enabled and operating_point.get("mask_threshold") is not None
+        self.folder, self.enabled = (
+            Path(output_dir),
+            flag(enabled) and operating_point.get("mask_threshold") is not None,
+        )
         self.decide = DecideMaskd("mask_probability", operating_point, classes)
         self.rows: list[dict[str, str]] = []
 

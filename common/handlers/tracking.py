@@ -19,6 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 from monai.bundle import ConfigParser
 
 from common.data.files import read_json, write_json
+from common.data.flags import flag
 from common.handlers.distributed import rank
 from common.metrics.bootstrap import Estimate
 
@@ -73,7 +74,7 @@ def calling_config() -> dict[str, Any]:
 
     MONAI hands components their own arguments only; the parser that builds them stands further up the stack.
     """
-    for frame in inspect.stack():
+    for frame in inspect.stack(0):
         parser = frame.frame.f_locals.get("self")
         if isinstance(parser, ConfigParser):
             return dict(parser.get())
@@ -130,7 +131,7 @@ class MLflowRun:
         self.experiment, self.run_name, self.folder = experiment, run_name, Path(output_dir)
         self.datalist, self.facts, self.table = datalist, dict(facts or {}), table
         self.history_file = Path(history_file) if history_file else None
-        self.resume, self.prefix, self.enabled = resume, prefix, enabled
+        self.resume, self.prefix, self.enabled = flag(resume), prefix, flag(enabled)
         self.config = calling_config()
         self.run_id: str | None = None
 

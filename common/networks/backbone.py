@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 
+from common.data.flags import flag
 from common.networks.weights import load_weights
 
 
@@ -35,7 +36,7 @@ def timm_network(
     if not timm.is_model(name):
         raise ValueError(f"timm has no network '{name}'. Close to it: {timm.list_models(f'*{name[:6]}*')[:5]}")
     make = {"in_chans": in_channels, "num_classes": num_classes, **options}
-    if weights is not None or not pretrained:
+    if weights is not None or not flag(pretrained):
         return load_weights(timm.create_model(name, pretrained=False, **make), weights)
     try:
         return timm.create_model(name, pretrained=True, **make)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from monai.inferers import SimpleInferer
 
+from common.data.flags import flag
+
 
 class PlainInferer(SimpleInferer):
     """Run the network on plain tensors, and on the mirrored images too where asked.
@@ -19,7 +21,7 @@ class PlainInferer(SimpleInferer):
 
     def __init__(self, flips: bool = False) -> None:
         super().__init__()
-        self.flips = flips
+        self.flips = flag(flips)
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs

@@ -255,6 +255,7 @@ def test_two_processes_score_as_one(trained: Path, prepared: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_it_runs_from_another_folder_and_ends_bad_runs_in_one_message(prepared: Path, tmp_path: Path) -> None:
     options = {**TINY, **NETWORK, "dataset_dir": prepared, "output_dir": tmp_path / "out", "epochs": 1}
+    options |= {"resume": "false", "amp": "false", "test_time_flips": "true"}
     good = subprocess.run(
         command(["train"], "training", **options), cwd=tmp_path, capture_output=True, text=True, check=False
     )

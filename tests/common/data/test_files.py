@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.data.files import write_json, write_whole
+from common.data.flags import flag
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -14,6 +15,13 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Pat
         write_whole(path, lambda file: (file.write(b"half"), (_ for _ in ()).throw(RuntimeError("midway"))))
     assert path.read_text() == '{\n "old": 1\n}\n'
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(("typed", "meant"), [(True, True), ("true", True), ("False", False), (False, False)])
+def test_switches_may_be_typed_as_words(typed, meant: bool) -> None:
+    assert flag(typed) is meant
+    with pytest.raises(ValueError, match="'maybe'"):
+        flag("maybe")
 
 
 def test_a_full_disk_says_so_and_loses_nothing(tmp_path: Path) -> None:
