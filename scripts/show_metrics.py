@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from common.metrics.bootstrap import Estimate
@@ -16,8 +18,9 @@ def show_metrics(*files: str, markdown: bool = False) -> None:
         files: one or more metrics.csv.
         markdown: print one table with a row per file instead.
     """
-    if not files:
-        raise ValueError("Name at least one metrics.csv.")
+    missing = [file for file in files if not Path(file).is_file()]
+    if missing or not files:
+        raise FileNotFoundError(f"No metrics.csv at {', '.join(missing) or '(nothing named)'}. Evaluate first.")
     tables = {file: _read(file) for file in files}
     if markdown:
         print(_markdown(tables))
