@@ -16,6 +16,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 
 from common.data.bundle import bundle_root
+from common.handlers.training import averaged
 from common.reports.errors import run_command
 
 
@@ -55,9 +56,8 @@ def _step(parser: ConfigParser) -> Callable[[Any], None]:
     network = copy.deepcopy(parser.get_parsed_content("network")).train()
     loss = parser.get_parsed_content("loss")
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
-    )
+    average = averaged(network, parser.get_parsed_content("ema_decay"))
+    assert average is not None
 
     def step(prepared: tuple[torch.Tensor, Any]) -> None:
         image, targets = prepared

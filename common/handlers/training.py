@@ -42,10 +42,22 @@ class SeedEpochs:
 
 
 def averaged(network: torch.nn.Module, decay: float | None) -> AveragedModel | None:
-    """Return an exponential moving average of the network's weights and buffers, or None where decay is None."""
+    """Return an exponential moving average of the network's weights, or None where decay is None.
+
+    Buffers are the network's own: averaged over a short run, the statistics of batch normalisation would be those of
+    its beginning.
+
+    After n updates the decay is (1 + n) / (10 + n) at most, so that the average of a short run, or of the first
+    epochs, is not held back by the weights it started from.
+    """
     if not decay:
         return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def update(average: Any, current: Any, number: Any) -> None:
+        rate = min(decay, (1 + int(number)) / (10 + int(number)))
+        get_ema_multi_avg_fn(rate)(average, current, number)
+
+    return AveragedModel(network, multi_avg_fn=update)
 
 
 class UpdateAverage:

@@ -44,16 +44,19 @@ def mask_grid(areas: pd.DataFrame, images: Sequence[str]) -> tuple[np.ndarray, n
     return wide["true_px"].to_numpy()[:, 0], wide["predicted_px"].to_numpy(), wide["overlap_px"].to_numpy(), grid
 
 
-def choose_operating_point(predictions: pd.DataFrame, areas: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def choose_operating_point(
+    predictions: pd.DataFrame, areas: pd.DataFrame, classes: Sequence[str], minimum: int = 50
+) -> dict[str, Any]:
     """Return the operating point that these images suggest: to be applied to images they do not hold.
 
     The mask's threshold is that of best mean IoU over the lesions. The threshold for 'lesion-free' is then the one
-    of best mean Dice of the lesions plus share of lesion-free images without a mask, where the table has
-    both; it balances lesions lost against masks on healthy tissue.
+    of best mean Dice of the lesions plus share of lesion-free images without a mask, where the table has both; it
+    balances lesions lost against masks on healthy tissue. On fewer than ``minimum`` lesion-free images that share
+    is too coarse to choose by, and the most probable class is kept.
     """
     true, predicted, overlap, grid = mask_grid(areas, list(predictions["image"]))
     point: dict[str, Any] = {"mask_threshold": best_threshold(overlap, predicted, true, grid), "normal_threshold": None}
-    if not (has_classes(predictions) and LESION_FREE in classes and (true == 0).any()):
+    if not has_classes(predictions) or (true == 0).sum() < max(minimum, 1):
         return point
     probabilities = class_probabilities(predictions, classes)[:, list(classes).index(LESION_FREE)]
     column = int(np.abs(grid - point["mask_threshold"]).argmin())

@@ -63,7 +63,7 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
 
 def test_averaged_weights_follow_with_decay() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
-    average = averaged(network, 0.9)
+    average = averaged(network, 0.1)  # below the warm-up's 2 / 11
     assert average is not None and averaged(network, None) is None
     values = iter([1.0, 2.0])
 
@@ -73,7 +73,17 @@ def test_averaged_weights_follow_with_decay() -> None:
     engine = engine_of(step)
     UpdateAverage(average, network).attach(engine)
     engine.run([0, 0])
-    assert average.module.weight.item() == pytest.approx(0.9 * 1 + 0.1 * 2)
+    assert average.module.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 2)
+
+
+def test_an_average_does_not_cling_to_where_it_began() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = averaged(network, 0.999)
+    assert average is not None
+    for value in (0.0, *[1.0] * 30):
+        network.weight.data.fill_(value)
+        average.update_parameters(network)
+    assert average.module.weight.item() > 0.99
 
 
 def test_another_kind_of_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def test_the_threshold_of_best_mean_iou() -> None:
 def test_the_threshold_for_lesion_free_balances_lost_lesions_and_false_masks() -> None:
     """The lesions have p_normal .1 and .4, the healthy image .6: any threshold between .4 and .6 is best."""
     predictions = table(CLASSES, CLASSES).assign(p_normal=[0.1, 0.4, 0.6])
-    found = choose_operating_point(predictions, AREAS, CLASSES)["normal_threshold"]
+    assert choose_operating_point(predictions, AREAS, CLASSES)["normal_threshold"] is None  # one image is too few
+    found = choose_operating_point(predictions, AREAS, CLASSES, minimum=1)["normal_threshold"]
     assert 0.4 < found <= 0.6
     called = apply_operating_point(predictions, AREAS, CLASSES, {"mask_threshold": 0.6, "normal_threshold": found})
     assert called["predicted"].tolist()[2] == "normal" and called["predicted_px"].tolist() == [10, 2, 0]
