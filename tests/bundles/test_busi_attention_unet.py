@@ -131,6 +131,12 @@ def test_inference_writes_at_the_sources_size(trained: Path, phantoms: Path, tmp
     assert "bad.png" in (out / "rejected.csv").read_text()
 
 
+def test_the_weights_that_come_along_work_out_of_the_box(phantoms: Path, tmp_path: Path) -> None:
+    run(["inference"], "infer", dataset_dir=str(phantoms / "normal"), output_dir=str(tmp_path))
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == len(list((tmp_path / "overlays").glob("*.png")))
+    assert (CONFIGS.parent / "models" / "model.pt").stat().st_size < 30e6
+
+
 @pytest.mark.parametrize(
     ("names", "overrides", "message"),
     [
