@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from common.data.datalist import load_datalist, save_datalist
 from common.data.files import sha256, write_csv, write_whole
 from common.data.near_duplicates import Fingerprint, find_pairs, fingerprint, group
 from common.data.pixels import SUFFIXES, read_grey, read_mask
+from common.data.processes import process_pool
 from common.data.splits import draw_splits
 from common.reports.errors import run_command
 
@@ -144,7 +144,7 @@ def _try_one(job: tuple[Found, Path]) -> tuple[dict[str, Any], Fingerprint] | di
 def _read_all(
     found: list[Found], dataset_dir: Path, workers: int, rejected: list[dict[str, str]]
 ) -> list[tuple[dict[str, Any], Fingerprint]]:
-    with ProcessPoolExecutor(workers) as pool:
+    with process_pool(workers) as pool:
         jobs = pool.map(_try_one, [(one, dataset_dir) for one in found], chunksize=8)
         results = list(tqdm(jobs, total=len(found), desc="Reading images", unit="image"))
     rejected += [result for result in results if isinstance(result, dict)]

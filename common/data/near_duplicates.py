@@ -12,7 +12,6 @@ Source: D. Lowe, Distinctive image features from scale-invariant keypoints, IJCV
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,8 +20,9 @@ import cv2
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
+
+from common.data.processes import process_pool
 
 LONG_SIDE = 384  # pixels; speckle finer than this differs between re-encodings
 KEYPOINTS = 400
@@ -130,11 +130,9 @@ _shared: Sequence[Fingerprint] = ()
 
 
 def _set_shared(fingerprints: Sequence[Fingerprint]) -> None:
-    """Hand a worker all fingerprints once, and keep it to one thread: small products only fight over cores."""
+    """Hand a worker all fingerprints once."""
     global _shared
     _shared = fingerprints
-    cv2.setNumThreads(1)
-    threadpool_limits(1)
 
 
 def _partners(first: int) -> list[tuple[int, int]]:
@@ -152,7 +150,7 @@ def find_pairs(fingerprints: Sequence[Fingerprint], workers: int = 1, progress: 
     if len(fingerprints) < 2:
         return []
     show = partial(tqdm, total=len(fingerprints), desc="Comparing images", unit="image", disable=not progress)
-    with ProcessPoolExecutor(workers, initializer=_set_shared, initargs=(fingerprints,)) as pool:
+    with process_pool(workers, _set_shared, fingerprints) as pool:
         by_keypoints = list(show(pool.map(_partners, range(len(fingerprints)), chunksize=4)))
     by_thumbnail = _same_by_thumbnail(np.stack([f.thumbnail for f in fingerprints]))
     return sorted({*chain.from_iterable(by_keypoints), *by_thumbnail})
