@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pydicom
@@ -17,19 +15,9 @@ from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage, generate
 ROOT = Path(__file__).parent.parent
 
 
-def load_script(name: str) -> ModuleType:
-    """Import scripts/<name>.py, which is no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="session")
 def script():
-    return load_script
+    return import_module  # scripts/ is on pytest's path, and so on that of spawned workers
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +49,7 @@ def real_data() -> Path:
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 ultrasound phantoms in BUSI's layout."""
     folder = tmp_path_factory.mktemp("phantoms")
-    load_script("make_phantoms").busi(str(folder), number=60, seed=0)
+    import_module("make_phantoms").busi(str(folder), number=60, seed=0)
     return folder
 
 
@@ -69,7 +57,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phantoms prepared: masks, groups, splits."""
     folder = tmp_path_factory.mktemp("prepared")
-    load_script("prepare_busi").prepare_busi(str(phantoms), str(folder), workers=2)
+    import_module("prepare_busi").prepare_busi(str(phantoms), str(folder), workers=2)
     return folder
 
 
