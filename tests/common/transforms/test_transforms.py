@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, Invertd, Resized
+from monai.data import MetaTensor, get_track_meta
+from monai.transforms import Compose, Invertd, RandAffined, Resized
 from PIL import Image
 
 from common.transforms.labels import ClassIndexd
 from common.transforms.load import LoadGreyd
 from common.transforms.outputs import DecideMaskd, Probabilitiesd
+from common.transforms.untracked import UntrackedCompose
 
 
 @pytest.fixture
@@ -53,3 +55,18 @@ def test_an_unknown_label_is_refused() -> None:
     assert int(ClassIndexd("label", ["a", "b"])({"label": "b"})["label"]) == 1
     with pytest.raises(ValueError, match="'c'"):
         ClassIndexd("label", ["a", "b"])({"label": "c"})
+
+
+def test_untracked_transforms_give_the_same_values_as_plain_tensors() -> None:
+    data = {"image": MetaTensor(torch.rand(1, 24, 24))}
+    turn = {"keys": "image", "prob": 1.0, "rotate_range": 0.5}
+    tracked = Compose([RandAffined(**turn)]).set_random_state(3)(data)["image"]
+    plain = UntrackedCompose([RandAffined(**turn)]).set_random_state(3)({"image": data["image"].as_tensor()})["image"]
+    assert isinstance(tracked, MetaTensor) and type(plain) is torch.Tensor
+    assert torch.equal(tracked.as_tensor(), plain)
+
+
+def test_tracking_is_back_after_an_error() -> None:
+    with pytest.raises(RuntimeError, match="applying transform"):
+        UntrackedCompose([RandAffined("image")])({})
+    assert get_track_meta()
