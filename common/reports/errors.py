@@ -1,4 +1,4 @@
-"""Show errors that a user can mend in one message instead of a traceback."""
+"""Run a command line, and show errors that a user can mend in one message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -54,4 +54,10 @@ def show_plainly() -> None:
 def run_command(component: Any) -> None:
     """Run a function, or several by name, as a command line; refusals of ours end in one message."""
     show_plainly()
-    fire.Fire(component)
+    fire.Fire(component, [_switch(word) for word in sys.argv[1:]])
+
+
+def _switch(word: str) -> str:
+    """Let ``--paired false`` be a boolean, as ``--resume true`` is one for a bundle; Fire knows True and False only."""
+    option, equals, value = word.rpartition("=")
+    return option + equals + value.capitalize() if value in ("true", "false") else word

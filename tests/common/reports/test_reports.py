@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from common.data.folder import readable_images
+from common.reports.errors import run_command
 from common.reports.figures import TRUE_COLOUR, overlay, roc_curves, save_figure
 
 
@@ -33,6 +35,14 @@ def test_our_refusals_end_in_one_message_and_faults_keep_their_traceback() -> No
     assert first.stderr.startswith("error: No datalist.json in 'nowhere'") and "Traceback" not in first.stderr
     assert "ZeroDivisionError" in second.stderr and "Traceback" in second.stderr
     assert first.returncode == second.returncode == 1
+
+
+def test_switches_of_a_command_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    for words in (["--paired", "false"], ["--paired=true"], ["false_masks"]):
+        monkeypatch.setattr(sys, "argv", ["command", *words])
+        run_command(lambda paired: given.append(paired))
+    assert given == [False, True, "false_masks"]
 
 
 def test_names_of_pictures_in_a_folder_are_unique(phantoms: Path, tmp_path: Path) -> None:
