@@ -75,8 +75,7 @@ def _run_in_turn(parser: ConfigParser) -> tuple[dict[str, list[float]], list[int
     bare, in_memory = _step(parser), _step(parser)
 
     def prepare(batch: Any) -> tuple[torch.Tensor, Any]:
-        image, targets = trainer.prepare_batch(batch, device)
-        return image.as_tensor(), targets
+        return trainer.prepare_batch(batch, device)
 
     tensors = [prepare(batch) for batch in loader]
     times: dict[str, list[float]] = {"bundle": [], "bare loop": [], "tensors in memory": []}

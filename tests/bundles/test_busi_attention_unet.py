@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from common.data.pixels import read_grey
@@ -167,6 +167,19 @@ def test_another_networks_weights_are_refused(trained: Path, prepared: Path, tmp
     with pytest.raises(RuntimeError) as caught:
         run(["train", "evaluate"], "eval", **options, **TINY)
     assert "another network" in repr(caught.getrepr(style="long"))
+
+
+def test_augmentation_leaves_the_cache_as_it_is(prepared: Path) -> None:
+    """The cache hands out its items uncopied, so nothing may write into them."""
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / "train.json"))
+    parser.update({"dataset_dir": str(prepared), "image_size": [32, 32]})
+    dataset = parser.get_parsed_content("train#dataset")
+    before = [{key: item[key].clone() for key in ("image", "mask")} for item in dataset._cache]
+    drawn = [[dataset[i] for i in range(len(dataset))] for _ in range(2)]
+    assert not all(torch.equal(one["image"], two["image"]) for one, two in zip(*drawn, strict=True))
+    for item, copy in zip(dataset._cache, before, strict=True):
+        assert torch.equal(item["image"], copy["image"]) and torch.equal(item["mask"], copy["mask"])
 
 
 def test_a_finished_run_is_not_overwritten(trained: Path, prepared: Path) -> None:
