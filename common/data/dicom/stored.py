@@ -138,7 +138,7 @@ def _by_itk(dataset: pydicom.Dataset) -> np.ndarray | None:
     """Return what ITK's GDCM reads, the last resort; None where it refuses too."""
     import itk  # a large import, for the few frames that need it
 
-    path = dataset.filename
+    path = getattr(dataset, "filename", None)
     try:
         return itk.array_from_image(itk.imread(str(path))).squeeze() if path else None
     except RuntimeError:
