@@ -99,12 +99,9 @@ def test_padding_that_is_black_anyway_needs_no_full_decode(value: int, dark: boo
 
 
 def test_a_sigmoid_window_and_polarity_go_through_it(tmp_path: Path) -> None:
-    voi: dict = {"WindowCenter": 2000, "WindowWidth": 2500, "VOILUTFunction": "SIGMOID"}
-    voi["PhotometricInterpretation"] = "MONOCHROME1"
-    path = write_dicom(
-        tmp_path / "a.dcm",
-        grey_dataset(blobs(), 12, uid.JPEG2000Lossless, PhotometricInterpretation="MONOCHROME1", **voi),
-    )
+    voi = {"WindowCenter": 2000, "WindowWidth": 2500, "VOILUTFunction": "SIGMOID"}
+    dataset = grey_dataset(blobs(), 12, uid.JPEG2000Lossless, PhotometricInterpretation="MONOCHROME1", **voi)
+    path = write_dicom(tmp_path / "a.dcm", dataset)
     small, full = (read_mammogram(path, max_size=128, exact=exact)[0] for exact in (False, True))
     assert psnr(small, full) > 36 and np.abs(shift_between(full, small)).max() < 0.1
 
