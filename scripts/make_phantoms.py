@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from common.data.files import write_whole
+from common.data.dicom.write import write_dicom
+from common.data.files import write_csv, write_whole
+from common.data.rsna_phantoms import COLUMNS, draw_studies
 from common.data.ultrasound_phantoms import CLASSES, SHARES, draw_scene, duplicate, scan
 from common.reports.errors import run_command
 
@@ -40,6 +43,29 @@ def busi(output_dir: str, number: int = 240, seed: int = 0) -> None:
     print(f"Wrote {number} phantom images to {output_dir}: {counts}")
 
 
+def rsna(output_dir: str, number: int = 40, seed: int = 0, cancer_share: float = 0.02, rows: int = 1024) -> None:
+    """Make mammogram phantoms in the layout of the RSNA screening set: train.csv and train_images/PATIENT/IMAGE.dcm.
+
+    Both views of both breasts; six machines with a transfer syntax, polarity, window and padding each.
+
+    Args:
+        output_dir: where they go.
+        number: of patients; each has four images.
+        seed: the same seed gives the same images.
+        cancer_share: of the images (.02 in life).
+        rows: of an image (3328 in life); it has 10 columns for 13 rows.
+    """
+    shape, table = (rows, rows * 10 // 13), []
+    studies = draw_studies(number, cancer_share, shape, seed)
+    for row, dataset in tqdm(studies, total=4 * number, desc="Making phantoms", unit="image"):
+        name = f"{row['patient_id']}/{row['image_id']}.dcm"
+        write_dicom(Path(output_dir) / "train_images" / name, dataset)
+        table.append(row)
+    write_csv(Path(output_dir) / "train.csv", pd.DataFrame(table, columns=list(COLUMNS)))
+    cancers = sum(row["cancer"] for row in table)
+    print(f"Wrote {len(table)} phantom images of {number} patients to {output_dir}, {cancers} of them with cancer")
+
+
 def _save(folder: Path, name: str, picture: np.ndarray, masks: list[np.ndarray], rng: np.random.Generator) -> None:
     image = Image.fromarray(picture)
     _write(folder / f"{name}.png", image.convert("RGB") if rng.random() < 0.2 else image)
@@ -54,4 +80,4 @@ def _write(path: Path, image: Image.Image) -> None:
 
 
 if __name__ == "__main__":
-    run_command({"busi": busi})
+    run_command({"busi": busi, "rsna": rsna})
