@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pydicom
+import tifffile
 
 from common.data.dicom import reduced
 from common.data.dicom.display import padding_is_dark, shown
 from common.data.dicom.stored import encapsulated_frame, refuse_unless_grey_frame, stored_values
 from common.data.dicom.tags import describe
+from common.data.files import write_whole
 from common.data.pixels import is_dicom, read_grey
 
 Size = int | tuple[int, int]
@@ -84,7 +87,34 @@ def _read(path: Path, max_size: Size | None, exact: bool, window: str | int | No
         return _unit(np.load(path, mmap_mode="r", allow_pickle=False)), dict(EMPTY)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _read_nifti(path)
+    if path.suffix.lower() in (".tif", ".tiff"):
+        return _read_tiff(path), dict(EMPTY)
     return read_grey(path), dict(EMPTY)
+
+
+def write_mammogram(path: str | os.PathLike, image: np.ndarray, bits: int = 16) -> Path:
+    """Write an image (H, W) in [0, 1] as TIFF of 8 or 16 bits, whole or not at all.
+
+    Zstandard with a horizontal predictor: as small as a PNG, and an order of magnitude faster to write.
+    """
+    if bits not in (8, 16):
+        raise ValueError(f"--bits is 8 or 16, not {bits}.")
+    words = np.round(image * np.float32(2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+    options: dict[str, Any] = {"compression": "zstd", "compressionargs": {"level": 1}, "predictor": True}
+    options |= {"rowsperstrip": len(words), "metadata": None}
+    encoded = BytesIO()
+    tifffile.imwrite(encoded, words, **options)
+    return write_whole(path, lambda file: file.write(encoded.getbuffer()))
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    with tifffile.TiffFile(path) as file:
+        if len(file.pages) > 1:
+            raise ValueError(f"it holds {len(file.pages)} pages (expected one)")
+        page = file.pages.first
+        if page.photometric == tifffile.PHOTOMETRIC.MINISBLACK and page.bitspersample in (8, 16):
+            return _unit(page.asarray())
+    return read_grey(path)
 
 
 def _read_dicom(path: Path, max_size: Size | None, exact: bool, window: str | int | None) -> tuple[np.ndarray, dict]:

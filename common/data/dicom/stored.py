@@ -110,6 +110,9 @@ def _native(dataset: pydicom.Dataset, bits: int) -> np.ndarray:
     needed = dataset.Rows * dataset.Columns * allocated // 8
     if len(dataset.PixelData) < needed:
         raise ValueError(f"its pixel data are cut off: {len(dataset.PixelData)} bytes of {needed}")
+    row = dataset.Columns * allocated // 8
+    if len(dataset.PixelData) >= needed + max(row, 2):
+        raise ValueError(f"it holds {len(dataset.PixelData)} bytes of pixels, its header asks for {needed}")
     order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
     kind = f"{order}u{allocated // 8}"
     if order == ">" and allocated == 8 and dataset["PixelData"].VR == "OW":  # words of two swapped bytes
@@ -123,26 +126,26 @@ def _native(dataset: pydicom.Dataset, bits: int) -> np.ndarray:
 
 def _decode(dataset: pydicom.Dataset, syntax: uid.UID, frame: bytes) -> np.ndarray:
     decode = DECODERS.get(syntax)
-    if decode is None:
-        return pixel_array(dataset, raw=True)  # RLE, and whatever pydicom learns to read
-    try:
-        return np.asarray(decode(frame))
-    except Exception as error:
-        values = _by_itk(dataset)
-        if values is None:
+    if decode is not None:
+        try:
+            return np.asarray(decode(frame))
+        except Exception as error:
             raise ValueError(f"its {syntax.name} frame cannot be decoded ({error})") from error
-        return values
-
-
-def _by_itk(dataset: pydicom.Dataset) -> np.ndarray | None:
-    """Return what ITK's GDCM reads, the last resort; None where it refuses too."""
-    import itk  # a large import, for the few frames that need it
-
-    path = getattr(dataset, "filename", None)
     try:
-        return itk.array_from_image(itk.imread(str(path))).squeeze() if path else None
-    except RuntimeError:
-        return None
+        return pixel_array(dataset, raw=True)  # RLE, and whatever pydicom learns to read
+    except NotImplementedError as error:
+        return _by_itk(dataset, error)
+
+
+def _by_itk(dataset: pydicom.Dataset, error: Exception) -> np.ndarray:
+    """Return what ITK's GDCM reads, the last resort for a transfer syntax that nothing else knows."""
+    import itk  # large, and never needed for the syntaxes above
+
+    try:
+        return itk.array_from_image(itk.imread(str(dataset.filename))).squeeze()
+    except (AttributeError, RuntimeError):
+        name = dataset.file_meta.TransferSyntaxUID.name
+        raise ValueError(f"its transfer syntax, {name}, is one that nothing here decodes") from error
 
 
 def _signed(values: np.ndarray, bits: int, dataset: pydicom.Dataset) -> np.ndarray:
