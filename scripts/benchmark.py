@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import cv2
+import numpy as np
 import psutil
+import pydicom
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
+from monai.transforms import Compose, RandAffined, RandFlipd
+from PIL import Image
+from pydicom import uid
+from pydicom.encaps import generate_frames
 
 from common.data.bundle import bundle_root
+from common.data.dicom.stored import stored_values
+from common.data.dicom.write import grey_dataset, write_dicom
+from common.data.mammogram import read_mammogram, write_mammogram
+from common.data.mammogram_phantoms import DENSITIES, VIEWS, Breast, draw_mammogram
 from common.handlers.training import averaged
 from common.reports.errors import run_command
+from common.transforms.dicom import LoadMammogramd
 
 
 def busi(dataset_dir: str, epochs: int = 7, image_size: int = 128, threads: int | None = None) -> None:
@@ -113,5 +128,138 @@ def _report(rates: dict[str, float], memory: list[int]) -> None:
     print(f"resident memory: {memory[1] / 2**20:.0f} MiB after epoch 2, {grown:+.0f} MiB by epoch {len(memory)}")
 
 
+SYNTAXES = {
+    "JPEG 2000 lossless": uid.JPEG2000Lossless,
+    "JPEG lossless": uid.JPEGLosslessSV1,
+    "uncompressed": uid.ExplicitVRLittleEndian,
+}
+RSNA_IMAGES = 54_706
+Arms = dict[str, Callable[[Path], object]]
+
+
+def prepare(files: int = 6, rows: int = 3328, rounds: int = 3, memory_images: tuple[int, ...] = (200, 2000)) -> None:
+    """Compare preparing mammograms at 1/4 size with the papers' way and with bare decoding, file by file in turn.
+
+    On one core, per transfer syntax: ours (16-bit TIFF); the papers' way with pydicom and with dicomsdl (full decode,
+    min-max, OpenCV's resize to 1/4, 8-bit PNG); the decode alone (JPEG 2000: at 1/4 size). Then how long a training
+    loads the results, and how much memory a worker takes.
+
+    Args:
+        files: phantoms per transfer syntax.
+        rows: of a phantom; it has 10 columns for 13 rows.
+        rounds: of every arm on every file; the median counts.
+        memory_images: how many images one worker prepares while its peak memory is taken.
+    """
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for label, syntax in SYNTAXES.items():
+            paths = _phantoms(folder / label, syntax, files, rows)
+            _report_preparation(label, _interleaved(_arms(folder, rows // 4), paths, rounds))
+        _report_loading(folder, rows // 4, rounds)
+        for number in memory_images:
+            print(
+                f"peak memory of a worker above the import's, {number} images: {_peak(folder, number, rows // 4)} MiB"
+            )
+
+
+def _phantoms(folder: Path, syntax: str, files: int, rows: int) -> list[Path]:
+    shape, made = (rows, rows * 10 // 13), []
+    for number in range(files):
+        rng = np.random.default_rng(number)
+        breast = Breast("LR"[number % 2], DENSITIES[number % 4], 0.6, None)
+        stored = np.round(draw_mammogram(breast, VIEWS[number // 2 % 2], shape, rng).picture * 4095).astype(int)
+        dataset = grey_dataset(stored, 12, syntax, WindowCenter=2048, WindowWidth=4096)
+        made.append(write_dicom(folder / f"{number}.dcm", dataset))
+    return made
+
+
+def _arms(folder: Path, size: int) -> Arms:
+    """Return ours, the papers' way with two decoders, and the decode alone."""
+    import dicomsdl  # compared with, and needed for nothing else
+
+    def papers(values: np.ndarray, path: Path) -> None:
+        grey = (values - values.min()) / (values.max() - values.min())
+        small = cv2.resize(grey, (values.shape[1] // 4, values.shape[0] // 4))
+        cv2.imwrite(str(folder / "theirs" / f"{path.stem}.png"), (small * 255).astype(np.uint8))
+
+    def decode(path: Path) -> object:
+        dataset = pydicom.dcmread(path)
+        if dataset.file_meta.TransferSyntaxUID != uid.JPEG2000Lossless:
+            return stored_values(dataset)
+        with Image.open(BytesIO(next(generate_frames(dataset.PixelData, number_of_frames=1)))) as image:
+            image.reduce = 2  # type: ignore[assignment, method-assign]  # of Pillow's JPEG 2000 reader
+            return image.load()
+
+    (folder / "theirs").mkdir(exist_ok=True)
+    return {
+        "ours": lambda path: write_mammogram(folder / "ours" / f"{path.stem}.tif", read_mammogram(path, size)[0]),
+        "papers, pydicom": lambda path: papers(pydicom.dcmread(path).pixel_array, path),
+        "papers, dicomsdl": lambda path: papers(dicomsdl.open(str(path)).pixelData(storedvalue=True), path),
+        "decode alone": decode,
+    }
+
+
+def _interleaved(arms: Arms, paths: list[Path], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each arm, all arms on a file before the next."""
+    taken: dict[str, list[float]] = {name: [] for name in arms}
+    for path in [path for _ in range(rounds) for path in paths]:
+        for name, arm in arms.items():
+            begin = time.perf_counter()
+            arm(path)
+            taken[name].append(time.perf_counter() - begin)
+    return {name: median(seconds) for name, seconds in taken.items()}
+
+
+def _report_preparation(label: str, seconds: dict[str, float]) -> None:
+    ours = seconds["ours"]
+    print(f"\n{label:<20} ms an image   times ours   {RSNA_IMAGES} images: 1 core    16 cores   128 cores")
+    for name, value in seconds.items():
+        hours = "".join(f"{RSNA_IMAGES * value / cores / 60:8.1f} min" for cores in (1, 16, 128))
+        print(f"  {name:<18} {1000 * value:10.1f} {value / ours:12.2f}                {hours}")
+
+
+def _report_loading(folder: Path, size: int, rounds: int) -> None:
+    """Compare what a training loads and augments: the same images written with 16 and with 8 bits."""
+    images = [read_mammogram(path)[0] for path in sorted((folder / "ours").glob("*.tif"))]
+    for bits in (8, 16):
+        for number, image in enumerate(images):
+            write_mammogram(folder / f"{bits}" / f"{number}.tif", image, bits)
+    augment = Compose(
+        [LoadMammogramd("image"), RandFlipd("image", 0.5, 1), RandAffined("image", prob=1.0, rotate_range=0.2)]
+    )
+
+    def sixteen(path: Path) -> Path:
+        return folder / "16" / path.name
+
+    arms: Arms = {
+        "file alone, 8 bit": read_mammogram,
+        "file alone, 16 bit": lambda path: read_mammogram(sixteen(path)),
+        "loaded and augmented, 8 bit": lambda path: augment({"image": path}),
+        "loaded and augmented, 16 bit": lambda path: augment({"image": sixteen(path)}),
+    }
+    seconds = _interleaved(arms, sorted((folder / "8").glob("*.tif")), 20 * rounds)
+    print(f"\nloading an image of {size} rows")
+    for name, value in seconds.items():
+        print(
+            f"  {name:<30} {1000 * value:6.2f} ms, {value / seconds[name.replace('16 bit', '8 bit')]:.2f} times 8 bit"
+        )
+
+
+def _peak(folder: Path, number: int, size: int) -> int:
+    """Return the peak memory (MiB) that a fresh process takes beyond its imports for preparing ``number`` images."""
+    code = (
+        "import sys; from itertools import cycle, islice; from pathlib import Path; "
+        "from common.data.rsna import prepare_one; "
+        "status = lambda: Path('/proc/self/status').read_text().split('VmHWM:')[1]; "
+        "peak = lambda: int(status().split()[0]) // 1024; before = peak(); "
+        "files = islice(cycle(sorted(Path(sys.argv[1]).glob('*/*.dcm'))), int(sys.argv[2])); "
+        "[prepare_one({'id': '', 'source': f, 'target': sys.argv[1] + '/peak.tif', 'max_size': int(sys.argv[3]), "
+        "'bits': 16, 'exact': False}) for f in files]; print(peak() - before)"
+    )
+    words = [sys.executable, "-c", code, str(folder), str(number), str(size)]
+    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+
 if __name__ == "__main__":
-    run_command({"busi": busi})
+    run_command({"busi": busi, "prepare": prepare})

@@ -56,3 +56,11 @@ def test_metrics_are_shown_for_people(script, tmp_path: Path, capsys) -> None:
     assert "0.500 [0.400, 0.600] (n=20), 15 groups" in capsys.readouterr().out
     script("show_metrics").show_metrics(str(file), markdown=True)
     assert "| dice |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_preparation_reports_every_arm(script, capsys) -> None:
+    script("benchmark").prepare(files=1, rows=208, rounds=1, memory_images=(2,))
+    out = capsys.readouterr().out
+    for words in ("JPEG 2000 lossless", "papers, dicomsdl", "decode alone", "16 bit", "peak memory"):
+        assert words in out

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 
@@ -230,6 +231,10 @@ def _window_of_the_breast(values: np.ndarray, dataset: pydicom.Dataset, pad: tup
 def _by_table(values: np.ndarray, chain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Apply a function of one value to an image: once per value that can occur, where that is less work."""
     low, high = int(values.min()), int(values.max())
-    if high - low >= max(values.size, 1 << 16):
+    if high - low >= 1 << 16:
         return chain(values)
-    return chain(np.arange(low, high + 1))[values - low]
+    words = values if values.dtype == np.uint16 else (values - low).astype(np.uint16)
+    first = 0 if values.dtype == np.uint16 else low
+    table = np.zeros(1 << 16, np.float32)
+    table[low - first : high - first + 1] = chain(np.arange(low, high + 1))
+    return cv2.LUT(words, table)

@@ -38,7 +38,7 @@ def levels(header: Codestream | None, dataset: pydicom.Dataset, size: tuple[int,
 
 
 def low_band(frame: bytes, header: Codestream, level: int) -> np.ndarray:
-    """Return the stored values (h, w) of the image at 1 / 2^level of its size, as int32.
+    """Return the stored values (h, w) of the image at 1 / 2^level of its size, as uint16.
 
     Raises:
         ValueError: the stream is damaged.
@@ -50,8 +50,8 @@ def low_band(frame: bytes, header: Codestream, level: int) -> np.ndarray:
             values = np.asarray(image)
     except Exception as error:
         raise ValueError(f"its JPEG 2000 frame cannot be decoded ({error})") from error
-    container = 8 * values.dtype.itemsize if values.dtype != np.int32 else 16
-    return values.astype(np.int32) >> (container - header.precision)  # Pillow scales up to 8 or 16 bits
+    container = 8 if values.dtype == np.uint8 else 16
+    return values.astype(np.uint16) >> (container - header.precision)  # Pillow scales up to 8 or 16 bits
 
 
 def overlap(source: int, target: int, level: int, samples: int) -> csr_matrix:

@@ -82,7 +82,7 @@ def encapsulated_frame(dataset: pydicom.Dataset) -> tuple[bytes, Codestream | No
 
 
 def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
-    """Return the stored values (H, W) of a data set of one grey frame, as integers of at most 32 bits.
+    """Return the stored values (H, W) of a data set of one grey frame: uint16 or uint32, int32 or int64 where signed.
 
     Bits above BitsStored (old overlays) are left out, and the sign is PixelRepresentation's. Where a compressed
     frame disagrees, its bits are kept at its own precision and read with the data set's sign, as pydicom does.
@@ -150,11 +150,16 @@ def _by_itk(dataset: pydicom.Dataset, error: Exception) -> np.ndarray:
 
 def _signed(values: np.ndarray, bits: int, dataset: pydicom.Dataset) -> np.ndarray:
     """Keep the lowest bits of each word and read them with the sign of PixelRepresentation."""
-    stored = _whole(dataset, "BitsStored", bits)
-    wide: np.ndarray = np.bitwise_and(values.astype(np.int32 if bits <= 16 else np.int64), (1 << bits) - 1)
+    size = values.dtype.itemsize
+    unsigned = values.view(f"{values.dtype.byteorder}u{size}")
+    words: np.ndarray = unsigned.astype(np.uint16 if size <= 2 else np.uint32)
+    top = int(words.max(initial=0))
+    if top >> bits:
+        words = np.bitwise_and(words, (1 << bits) - 1)
     if _whole(dataset, "PixelRepresentation", 0) != 1:
-        return wide
-    if stored < bits and wide.max(initial=0) < 1 << stored:  # the words were not sign-extended
+        return words
+    stored = _whole(dataset, "BitsStored", bits)
+    if stored < bits and top < 1 << stored:  # the words were not sign-extended
         bits = stored
     sign = 1 << (bits - 1)
-    return np.bitwise_xor(wide, sign) - sign
+    return np.bitwise_xor(words, sign).astype(np.int64 if bits > 31 else np.int32) - sign
