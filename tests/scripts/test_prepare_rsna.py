@@ -93,6 +93,20 @@ def test_bad_files_are_set_aside_with_the_reason(source: Path, tmp_path: Path) -
     assert "cannot be read" in rejected[files[1].stem] and "cannot be read" in rejected[files[2].stem]
 
 
+def test_three_hundred_damaged_files_are_images_or_have_a_reason(tmp_path: Path) -> None:
+    rows = []
+    for number, (kind, content) in enumerate(import_module("damage").damaged()):
+        path = tmp_path / "source" / "train_images" / str(number) / f"{number}.dcm"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        rows.append({"patient_id": number, "image_id": number, "laterality": "L", "view": kind, "cancer": number % 2})
+    pd.DataFrame(rows).to_csv(tmp_path / "source" / "train.csv", index=False)
+    items = prepare(tmp_path / "source", tmp_path / "out")["items"]
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.csv")
+    assert len(items) + len(rejected) == 300 and rejected["reason"].str.len().min() > 20
+    assert not {item["view"] for item in items} & {"truncated", "nested", "tiny"}
+
+
 def test_other_options_do_not_mix_with_what_is_there(source: Path, done: Path) -> None:
     with pytest.raises(ValueError, match=r"was prepared with other options.*another --dataset_dir"):
         prepare(source, done, max_size=60)
@@ -139,17 +153,9 @@ def test_a_killed_run_goes_on_without_doing_things_twice(source: Path, tmp_path:
     assert not list(target.rglob("*.part"))
 
 
-def take_the_process_down(job: dict[str, Any]) -> dict[str, Any]:
-    """What a decoder that segfaults does."""
-    if job["id"] == "bad":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return {"id": job["id"]}
-
-
 @pytest.mark.slow
-def test_a_file_that_takes_a_process_down_is_named_and_the_rest_goes_on(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    work = import_module("test_prepare_rsna").take_the_process_down  # importable in the workers
+def test_a_file_that_takes_a_process_down_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    work = import_module("crash").take_the_process_down
     journal = Journal(tmp_path / "journal.jsonl", {})
     run_all(work, [{"id": name} for name in ("a", "b", "bad", "c", "d", "e")], journal, workers=2)
     assert set(journal.records) == {"a", "b", "bad", "c", "d", "e"}
@@ -177,7 +183,7 @@ def test_a_scheduler_with_two_workers_of_their_own(source: Path, done: Path, tmp
     assert load_datalist(tmp_path / "out")["fingerprint"] == load_datalist(done)["fingerprint"]
 
 
-def test_a_scheduler_that_does_not_answer(source: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_scheduler_that_does_not_answer(source: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         prepare(source, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 
@@ -32,12 +32,7 @@ Path(sys.argv[2]).write_text(json.dumps({"files": found, "grown": peak() - befor
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("damaged")
-    sys.path.insert(0, str(Path(__file__).parent))
-    try:
-        from damage import damaged
-    finally:
-        sys.path.pop(0)
-    for number, (kind, content) in enumerate(damaged()):
+    for number, (kind, content) in enumerate(import_module("damage").damaged()):
         (folder / f"{kind}-{number:03}.dcm").write_bytes(content)
     command = [sys.executable, "-c", READ_ALL, str(folder), str(folder / "found.json")]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
