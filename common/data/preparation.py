@@ -16,6 +16,8 @@ import dask
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 from tqdm import tqdm
 
+from common.data.files import write_whole
+
 Record = dict[str, Any]
 CHUNK = 4  # images a task, so that the scheduler keeps up with many cores
 QUIET = {
@@ -47,12 +49,12 @@ class Journal:
                 "Give the same ones to go on, or another --dataset_dir."
             )
         self.records = {line["id"]: line for line in lines[1:]}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(line) + "\n" for line in [options, *self.records.values()]))
+        known = "".join(json.dumps(line) + "\n" for line in [options, *self.records.values()])
+        write_whole(path, lambda file: file.write(known.encode()))
         self.file = path.open("a")
 
     def add(self, record: Record) -> None:
-        """Note a record; it is on disk when this returns."""
+        """Note a record; a kill after this loses nothing of it."""
         self.records[record["id"]] = record
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
@@ -103,8 +105,8 @@ def run_all(
     """Run ``work`` on every job that the journal does not hold yet, and note what it returns.
 
     Args:
-        work: from a job to its record; importable by name, since other processes run it. It raises nothing: what
-            went wrong stands in the record as ``reason``.
+        work: from a job to its record; importable by name, since other processes run it. What is wrong with a file
+            stands in the record as ``reason``; what it raises ends the run, which can be taken up again.
         jobs: dictionaries with ``id``, which the record repeats.
         journal: of this data set.
         workers: processes.

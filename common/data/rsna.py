@@ -59,14 +59,17 @@ def prepare_one(job: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         job: ``id``, ``source``, ``target`` (both absolute), ``max_size``, ``bits``, ``exact``.
+
+    Raises:
+        OSError: the result cannot be written, which is no fault of the file.
     """
     cv2.setNumThreads(1)
     record = {"id": job["id"]}
     try:
         image, facts = read_mammogram(job["source"], job["max_size"], job["exact"])
-        write_mammogram(job["target"], image, job["bits"])
     except (OSError, ValueError, MemoryError) as error:
         return {**record, "reason": f"{error}" or type(error).__name__}
+    write_mammogram(job["target"], image, job["bits"])
     spacing = facts["pixel_spacing"]
     return {
         **record,

@@ -107,6 +107,16 @@ def test_three_hundred_damaged_files_are_images_or_have_a_reason(tmp_path: Path)
     assert not {item["view"] for item in items} & {"truncated", "nested", "tiny"}
 
 
+def test_what_cannot_be_written_ends_the_run_and_blames_no_file(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "images").write_text("a file where a folder belongs")
+    with pytest.raises(OSError, match="images"):
+        prepare(source, tmp_path / "out")
+    assert "reason" not in (tmp_path / "out" / "journal.jsonl").read_text()
+    (tmp_path / "out" / "images").unlink()
+    assert len(prepare(source, tmp_path / "out")["items"]) == 120
+
+
 def test_other_options_do_not_mix_with_what_is_there(source: Path, done: Path) -> None:
     with pytest.raises(ValueError, match=r"was prepared with other options.*another --dataset_dir"):
         prepare(source, done, max_size=60)
