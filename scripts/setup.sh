@@ -25,7 +25,7 @@ setup() {
         "$(find_python)" -m venv --clear .venv
     fi
     echo "Installing into .venv (some 5 GB with PyTorch; minutes the first time) ..."
-    .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable ".$extra"
+    .venv/bin/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check --editable ".$extra"
     .venv/bin/python -m pip check --disable-pip-version-check >/dev/null || echo "pip reports conflicts: .venv/bin/pip check" >&2
     touch "$stamp"
 }
