@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import pydicom
 import tifffile
+from pydicom import uid
 
 from common.data.dicom import reduced
 from common.data.dicom.display import padding_is_dark, shown
 from common.data.dicom.stored import encapsulated_frame, refuse_unless_grey_frame, stored_values
 from common.data.dicom.tags import describe
 from common.data.files import write_whole
-from common.data.pixels import is_dicom, read_grey
+from common.data.pixels import is_dicom, read_grey, without_warnings
 
 Size = int | tuple[int, int]
 EMPTY: dict[str, Any] = {
@@ -52,7 +53,8 @@ def read_mammogram(
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is gone. Prepare the data set again, or put the file back.")
     try:
-        image, facts = _read(Path(path), max_size, exact, window)
+        with without_warnings():
+            image, facts = _read(Path(path), max_size, exact, window)
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {error}. Fetch the file again or take it out.") from error
     facts["source_shape"] = facts.get("source_shape", image.shape)
@@ -81,7 +83,7 @@ def fit(shape: tuple[int, int], max_size: Size | None) -> tuple[int, int]:
 
 
 def _read(path: Path, max_size: Size | None, exact: bool, window: str | int | None) -> tuple[np.ndarray, dict]:
-    if is_dicom(path):
+    if is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom"):
         return _read_dicom(path, max_size, exact, window)
     if path.suffix.lower() == ".npy":
         return _unit(np.load(path, mmap_mode="r", allow_pickle=False)), dict(EMPTY)
@@ -117,8 +119,21 @@ def _read_tiff(path: Path) -> np.ndarray:
     return read_grey(path)
 
 
+def _open_dicom(path: Path) -> pydicom.Dataset:
+    """Parse a DICOM file; some old ones are a bare data set without preamble and file meta information."""
+    if is_dicom(path):
+        return pydicom.dcmread(path)
+    dataset = pydicom.dcmread(path, force=True)
+    if "Rows" not in dataset:
+        raise ValueError("it is no DICOM file (no 'DICM' after 128 bytes, and no data set from its start)")
+    implicit, little = dataset.original_encoding
+    native = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+    dataset.file_meta.TransferSyntaxUID = native if little else uid.ExplicitVRBigEndian
+    return dataset
+
+
 def _read_dicom(path: Path, max_size: Size | None, exact: bool, window: str | int | None) -> tuple[np.ndarray, dict]:
-    dataset = pydicom.dcmread(path)
+    dataset = _open_dicom(path)
     refuse_unless_grey_frame(dataset)
     shape = (int(dataset.Rows), int(dataset.Columns))
     target = fit(shape, max_size)

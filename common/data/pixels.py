@@ -6,11 +6,15 @@ Free of torch, so that preparing workers stay small. Mammograms in DICOM have a 
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from PIL import Image, UnidentifiedImageError
+from pydicom.config import disable_value_validation
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's convert("L")
@@ -21,6 +25,14 @@ def is_dicom(path: str | os.PathLike) -> bool:
     """Tell by its content whether a file is DICOM Part 10 (``DICM`` after the preamble)."""
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep pydicom from warning of odd values, which it quotes: they may be a patient's name."""
+    with disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_grey(path: str | os.PathLike) -> np.ndarray:
@@ -36,7 +48,8 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is gone. Prepare the data set again, or put the file back.")
     try:
-        return _read_dicom(path) if is_dicom(path) else _read_picture(path)
+        with without_warnings():
+            return _read_dicom(path) if is_dicom(path) else _read_picture(path)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is no picture that can be read (expected PNG, JPEG, TIFF or DICOM).") from error
     except Exception as error:

@@ -159,3 +159,17 @@ def test_a_codestream_says_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="damaged"):
         parse(frame[:20])
     assert parse(b"\x01\x00\x00\x00") is None
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
+def test_a_bare_data_set_without_preamble(tmp_path: Path, syntax: str) -> None:
+    dataset = grey_dataset(VALUES, 12, syntax, WindowCenter=2048, WindowWidth=4096)
+    del dataset.file_meta
+    dataset.save_as(tmp_path / "old.dcm", implicit_vr=syntax == uid.ImplicitVRLittleEndian, little_endian=True)
+    np.testing.assert_allclose(read_mammogram(tmp_path / "old.dcm")[0], VALUES / 4095, atol=1e-6)
+
+
+def test_what_is_called_dicom_and_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"no DICOM at all" * 30)
+    with pytest.raises(ValueError, match="is no DICOM file"):
+        read_mammogram(tmp_path / "a.dcm")
