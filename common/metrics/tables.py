@@ -44,15 +44,18 @@ def mask_grid(areas: pd.DataFrame, images: Sequence[str]) -> tuple[np.ndarray, n
     return wide["true_px"].to_numpy()[:, 0], wide["predicted_px"].to_numpy(), wide["overlap_px"].to_numpy(), grid
 
 
+MAX_FALSE_MASKS = 0.1  # of the lesion-free images that an operating point is chosen on
+
+
 def choose_operating_point(
     predictions: pd.DataFrame, areas: pd.DataFrame, classes: Sequence[str], minimum: int = 50
 ) -> dict[str, Any]:
     """Return the operating point that these images suggest: to be applied to images they do not hold.
 
     The mask's threshold is that of best mean IoU over the lesions. The threshold for 'lesion-free' is then the one
-    of best mean Dice of the lesions plus share of lesion-free images without a mask, where the table has both; it
-    balances lesions lost against masks on healthy tissue. On fewer than ``minimum`` lesion-free images that share
-    is too coarse to choose by, and the most probable class is kept.
+    of best mean Dice over the lesions among those that leave a mask on at most ``MAX_FALSE_MASKS`` of the lesion-free
+    images, where the table has both. On fewer than ``minimum`` lesion-free images that share is too coarse to choose
+    by, and the most probable class is kept.
     """
     true, predicted, overlap, grid = mask_grid(areas, list(predictions["image"]))
     point: dict[str, Any] = {"mask_threshold": best_threshold(overlap, predicted, true, grid), "normal_threshold": None}
@@ -60,13 +63,13 @@ def choose_operating_point(
         return point
     probabilities = class_probabilities(predictions, classes)[:, list(classes).index(LESION_FREE)]
     column = int(np.abs(grid - point["mask_threshold"]).argmin())
-    quality = dice(overlap[:, column], predicted[:, column], true)
-    quality = np.where(true > 0, quality, predicted[:, column] == 0)
-    weight = np.where(true > 0, 1 / (true > 0).sum(), 1 / (true == 0).sum())
     candidates = np.round(np.arange(0.05, 1.0, 0.05), 2)
-    called = probabilities[:, None] >= candidates  # (n, candidates)
-    gain = (weight[:, None] * np.where(called, (true == 0)[:, None], quality[:, None])).sum(0)
-    best = candidates[np.isclose(gain, gain.max())]
+    kept = probabilities[:, None] < candidates  # (n, candidates)
+    lesion, drawn = true > 0, predicted[:, column] > 0
+    gain = (dice(overlap[:, column], predicted[:, column], true)[:, None] * kept)[lesion].mean(0)
+    false = (drawn[:, None] & kept)[~lesion].mean(0)
+    allowed = false <= max(MAX_FALSE_MASKS, false.min())
+    best = candidates[allowed & np.isclose(gain, gain[allowed].max())]
     return {**point, "normal_threshold": float(best[len(best) // 2])}  # the middle of a plateau
 
 

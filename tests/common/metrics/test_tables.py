@@ -60,7 +60,7 @@ def test_the_threshold_of_best_mean_iou() -> None:
     assert choose_operating_point(masks_only, AREAS, CLASSES) == {"mask_threshold": 0.6, "normal_threshold": None}
 
 
-def test_the_threshold_for_lesion_free_balances_lost_lesions_and_false_masks() -> None:
+def test_the_threshold_for_lesion_free_lies_between_lesions_and_healthy_images() -> None:
     """The lesions have p_normal .1 and .4, the healthy image .6: any threshold between .4 and .6 is best."""
     predictions = table(CLASSES, CLASSES).assign(p_normal=[0.1, 0.4, 0.6])
     assert choose_operating_point(predictions, AREAS, CLASSES)["normal_threshold"] is None  # one image is too few
@@ -68,6 +68,13 @@ def test_the_threshold_for_lesion_free_balances_lost_lesions_and_false_masks() -
     assert 0.4 < found <= 0.6
     called = apply_operating_point(predictions, AREAS, CLASSES, {"mask_threshold": 0.6, "normal_threshold": found})
     assert called["predicted"].tolist()[2] == "normal" and called["predicted_px"].tolist() == [10, 2, 0]
+
+
+def test_false_masks_are_bounded_whatever_lesions_that_costs() -> None:
+    """The healthy image looks more like a lesion (.2) than a lesion does (.4): the lesion is given up."""
+    predictions = table(CLASSES, CLASSES).assign(p_normal=[0.1, 0.4, 0.2])
+    found = choose_operating_point(predictions, AREAS, CLASSES, minimum=1)["normal_threshold"]
+    assert 0.1 < found <= 0.2
 
 
 def test_a_fold_gets_the_threshold_of_the_others() -> None:
