@@ -46,7 +46,7 @@ def show_plainly() -> None:
         if os.environ.get("BREAST_IMAGING_TRACEBACK") or not _ours(error):
             previous(kind, error, trace)
             return
-        print(f"error: {root_cause(error)}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"error: {root_cause(error)}\n")
 
     sys.excepthook = hook
 
