@@ -102,7 +102,9 @@ def run_all(
     scheduler: str | None = None,
     title: str = "Preparing",
 ) -> None:
-    """Run ``work`` on every job that the journal does not hold yet, and note what it returns.
+    """Run ``work`` on every job that the journal does not hold as done, and note what it returns.
+
+    Files that were set aside are tried again: they may have been fetched anew.
 
     Args:
         work: from a job to its record; importable by name, since other processes run it. What is wrong with a file
@@ -113,7 +115,7 @@ def run_all(
         scheduler: address of a Dask scheduler, in place of processes here.
         title: of the progress bar.
     """
-    left = [job for job in jobs if job["id"] not in journal.records]
+    left = [job for job in jobs if "reason" in journal.records.get(job["id"], {"reason": ""})]
     if not left:
         return
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(left), desc=title, unit="image")

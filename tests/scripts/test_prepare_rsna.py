@@ -92,6 +92,9 @@ def test_bad_files_are_set_aside_with_the_reason(source: Path, tmp_path: Path) -
     assert len(items) == 117 and set(rejected.index) == {file.stem for file in files[:3]}
     assert "is gone" in rejected[files[0].stem]
     assert "cannot be read" in rejected[files[1].stem] and "cannot be read" in rejected[files[2].stem]
+    for file in files[:3]:
+        shutil.copy(source / file.relative_to(broken), file)
+    assert len(prepare(broken, tmp_path / "out")["items"]) == 120  # fetched again, they are taken in
 
 
 def test_three_hundred_damaged_files_are_images_or_have_a_reason(tmp_path: Path) -> None:
