@@ -255,7 +255,8 @@ def _peak(folder: Path, number: int, size: int) -> int:
         "peak = lambda: int(status().split()[0]) // 1024; before = peak(); "
         "files = islice(cycle(sorted(Path(sys.argv[1]).glob('*/*.dcm'))), int(sys.argv[2])); "
         "[prepare_one({'id': '', 'source': f, 'target': sys.argv[1] + '/peak.tif', 'max_size': int(sys.argv[3]), "
-        "'bits': 16, 'exact': False}) for f in files]; print(peak() - before)"
+        "'bits': 16, 'exact': False, 'crop': False, 'laterality': None, 'implant': None}) for f in files]; "
+        "print(peak() - before)"
     )
     words = [sys.executable, "-c", code, str(folder), str(number), str(size)]
     return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)

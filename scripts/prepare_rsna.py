@@ -22,6 +22,7 @@ def prepare_rsna(
     max_size: int | tuple[int, int] | None = 1536,
     bits: int = 16,
     exact: bool = False,
+    crop: bool = False,
     folds: int = 5,
     test_share: float = 0.2,
     seed: int = 0,
@@ -38,6 +39,7 @@ def prepare_rsna(
         max_size: pixels of the longer side, or (rows, columns) to fit into; none keeps the source's size.
         bits: 8 or 16 a pixel.
         exact: decode JPEG 2000 in full and then resize, in place of decoding only what the size needs.
+        crop: keep the breast's bounding box alone, after resizing, so that all images keep one scale.
         folds: of the training part; patients stay whole, cancers in proportion.
         test_share: of the images, held out.
         seed: of the splits.
@@ -46,7 +48,7 @@ def prepare_rsna(
     """
     source, target = Path(source_dir).resolve(), Path(dataset_dir).resolve()
     table = read_table(source)
-    options = {"max_size": max_size, "bits": bits, "exact": exact}
+    options = {"max_size": max_size, "bits": bits, "exact": exact, "crop": crop}
     journal = Journal(target / "journal.jsonl", _plain({**options, "source_dir": str(source)}))
     run_all(prepare_one, _jobs(table, source, target, options), journal, workers, scheduler)
     items, rejected = _items(table, journal, folds, test_share, seed)
@@ -70,12 +72,14 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 def _jobs(table: pd.DataFrame, source: Path, target: Path, options: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "id": image,
-            "source": str(source / "train_images" / patient / f"{image}.dcm"),
-            "target": str(target / "images" / patient / f"{image}.tif"),
+            "id": row["image_id"],
+            "source": str(source / "train_images" / row["patient_id"] / f"{row['image_id']}.dcm"),
+            "target": str(target / "images" / row["patient_id"] / f"{row['image_id']}.tif"),
+            "laterality": row["laterality"],
+            "implant": None if pd.isna(row.get("implant")) else bool(row["implant"]),
             **options,
         }
-        for patient, image in zip(table["patient_id"], table["image_id"], strict=True)
+        for row in table.to_dict("records")
     ]
 
 
@@ -106,7 +110,9 @@ def _report(items: list[dict[str, Any]], rejected: list[dict[str, Any]], target:
     counts = table.groupby(place).agg(
         images=("image", "size"), patients=("patient_id", "nunique"), cancers=("cancer", "sum")
     )
-    print(f"{counts}\nWrote {len(items)} images to {target}; {len(rejected)} are set aside in rejected.csv")
+    flags = table["quality_flags"].explode().value_counts()
+    print(f"{counts}\n" + "".join(f"flagged {name}: {count}\n" for name, count in flags.items()), end="")
+    print(f"Wrote {len(items)} images to {target}; {len(rejected)} are set aside in rejected.csv")
 
 
 if __name__ == "__main__":

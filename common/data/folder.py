@@ -28,10 +28,7 @@ def readable_images(folder: str | os.PathLike, output_dir: str | os.PathLike) ->
     Raises:
         FileNotFoundError: there is no such folder, or no picture in it can be read.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder '{folder}'. Give --dataset_dir a folder of images.")
-    candidates = sorted(file for file in root.rglob("*") if file.is_file() and _may_be_picture(file))
+    root, candidates = Path(folder), picture_files(folder)
     kept, rejected = [], []
     for file in tqdm(candidates, desc="Reading images", unit="image"):
         try:
@@ -52,9 +49,21 @@ def readable_images(folder: str | os.PathLike, output_dir: str | os.PathLike) ->
     ]
 
 
-def _may_be_picture(file: Path) -> bool:
+def picture_files(folder: str | os.PathLike, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """Return the files below a folder that may be pictures, by suffix, or as DICOM without one; sorted.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder '{folder}'. Name a folder of images.")
+    return sorted(file for file in root.rglob("*") if file.is_file() and _may_be_picture(file, suffixes))
+
+
+def _may_be_picture(file: Path, suffixes: tuple[str, ...]) -> bool:
     hidden = any(part.startswith(".") for part in file.parts[1:] if part not in (".", ".."))
-    return not hidden and (file.suffix.lower() in SUFFIXES or (not file.suffix and is_dicom(file)))
+    return not hidden and (file.name.lower().endswith(suffixes) or (not file.suffix and is_dicom(file)))
 
 
 def _names(files: list[Path], root: Path) -> list[str]:

@@ -25,6 +25,7 @@ EMPTY: dict[str, Any] = {
     "view": None,
     "laterality": None,
     "pixel_spacing": None,
+    "implant": None,
     "photometric_interpretation": None,
     "voi": None,
 }
@@ -44,7 +45,7 @@ def read_mammogram(
 
     Returns:
         float32 (H, W) in [0, 1], rows first, tissue bright; and a dictionary of view, laterality, pixel_spacing
-        ((row, column) in mm, of the returned pixels), photometric_interpretation, voi and source_shape.
+        ((row, column) in mm, of the returned pixels), implant, photometric_interpretation, voi and source_shape.
 
     Raises:
         FileNotFoundError: there is no such file.

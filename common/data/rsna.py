@@ -11,7 +11,9 @@ from typing import Any
 import cv2
 import pandas as pd
 
+from common.data.breast import bounding_box, breast_mask
 from common.data.mammogram import read_mammogram, write_mammogram
+from common.data.quality import quality_flags
 
 REQUIRED = ("patient_id", "image_id", "laterality", "view")
 LABELS = (
@@ -58,7 +60,8 @@ def prepare_one(job: dict[str, Any]) -> dict[str, Any]:
     """Read a DICOM file, make it smaller, write it; return where it lies, or the reason why it does not.
 
     Args:
-        job: ``id``, ``source``, ``target`` (both absolute), ``max_size``, ``bits``, ``exact``.
+        job: ``id``, ``source``, ``target`` (both absolute), ``max_size``, ``bits``, ``exact``, ``crop``, and what the
+            table says of ``laterality`` and ``implant``.
 
     Raises:
         OSError: the result cannot be written, which is no fault of the file.
@@ -69,11 +72,18 @@ def prepare_one(job: dict[str, Any]) -> dict[str, Any]:
         image, facts = read_mammogram(job["source"], job["max_size"], job["exact"])
     except (OSError, ValueError, MemoryError) as error:
         return {**record, "reason": f"{error}" or type(error).__name__}
+    breast = breast_mask(image)
+    flags = quality_flags(image, job["laterality"], job["implant"], breast)
+    box = bounding_box(breast) if job["crop"] else None
+    top, bottom, left, right = box or (0, image.shape[0], 0, image.shape[1])
+    image = image[top:bottom, left:right]
     write_mammogram(job["target"], image, job["bits"])
     spacing = facts["pixel_spacing"]
     return {
         **record,
         "shape": list(image.shape),
+        "crop": [top, bottom, left, right] if box else None,
+        "quality_flags": flags,
         "source_shape": list(facts["source_shape"]),
         "pixel_spacing": list(spacing) if spacing else None,
         "voi": facts["voi"],

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
-from typing import Any
 
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 
 from common.data.mammogram import Size, read_mammogram
+from common.transforms.each import EachKey
 
 
 class LoadMammogram(Transform):
@@ -20,9 +19,9 @@ class LoadMammogram(Transform):
     DICOM goes through modality look-up, VOI window or table, padding (to 0) and polarity; a file without a window is
     windowed by robust percentiles within the breast. Integers of the other formats are divided by their range.
 
-    Metadata: ``view``, ``laterality``, ``pixel_spacing`` ((row, column) in mm), ``photometric_interpretation``,
-    ``source_shape``, ``voi`` (what was used), ``filename_or_obj`` and ``spatial_shape``. What the source does not say
-    is None. Nothing in it tells who the patient is.
+    Metadata: ``view``, ``laterality``, ``pixel_spacing`` ((row, column) in mm), ``implant``,
+    ``photometric_interpretation``, ``source_shape``, ``voi`` (what was used), ``filename_or_obj`` and
+    ``spatial_shape``. What the source does not say is None. Nothing in it tells who the patient is.
 
     Args:
         max_size: make the image smaller by area until it fits: pixels of the longer side, or (rows, columns).
@@ -51,7 +50,7 @@ class LoadMammogram(Transform):
         return MetaTensor(torch.from_numpy(values)[None], meta=meta)
 
 
-class LoadMammogramd(MapTransform):
+class LoadMammogramd(EachKey):
     """Dictionary version of `LoadMammogram`."""
 
     def __init__(
@@ -62,11 +61,4 @@ class LoadMammogramd(MapTransform):
         window: str | int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.loader = LoadMammogram(max_size, exact, window)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.loader(result[key])
-        return result
+        super().__init__(keys, LoadMammogram(max_size, exact, window), allow_missing_keys)

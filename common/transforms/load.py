@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
-from typing import Any
 
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 
 from common.data.pixels import read_grey, read_mask
+from common.transforms.each import EachKey
 
 
 class LoadGrey(Transform):
@@ -41,15 +40,8 @@ class LoadGrey(Transform):
         return MetaTensor(values, meta=meta)
 
 
-class LoadGreyd(MapTransform):
+class LoadGreyd(EachKey):
     """Dictionary version of `LoadGrey`."""
 
     def __init__(self, keys: KeysCollection, mask: bool = False, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.loader = LoadGrey(mask)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.loader(result[key])
-        return result
+        super().__init__(keys, LoadGrey(mask), allow_missing_keys)

@@ -19,6 +19,7 @@ CODES = {  # PS3.16 CID 4014 View for Mammography: SNOMED CT and, in older files
     **dict.fromkeys(("441555000", "R-40AAA"), "ISO"),
 }
 VIEWS = {*CODES.values(), "AT"}
+IMPLANT = {"YES": True, "NO": False}  # BreastImplantPresent (0028,1300)
 SPACINGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -61,5 +62,6 @@ def describe(dataset: pydicom.Dataset) -> dict[str, Any]:
         "view": view(dataset),
         "laterality": laterality(dataset),
         "pixel_spacing": pixel_spacing(dataset),
+        "implant": IMPLANT.get(str(dataset.get("BreastImplantPresent") or "").upper()),
         "photometric_interpretation": str(dataset.PhotometricInterpretation),
     }
