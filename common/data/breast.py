@@ -46,10 +46,13 @@ def breast_mask(image: np.ndarray) -> np.ndarray:
 
 
 def shrunk(image: np.ndarray, longer: int) -> np.ndarray:
-    """Return a checked image (H, W) as float32, made smaller by area until its longer side has ``longer`` pixels."""
+    """Return a checked image (H, W) as float32, made smaller by area until its longer side has ``longer`` pixels.
+
+    A long and narrow one keeps a quarter of that across.
+    """
     if image.ndim != 2 or image.size == 0:
         raise ValueError(f"A mammogram is one grey image (H, W), not an array of shape {image.shape}.")
-    scale = min(1.0, longer / max(image.shape))
+    scale = min(1.0, max(longer / max(image.shape), longer / 4 / min(image.shape)))
     columns, rows = (max(1, round(side * scale)) for side in image.shape[::-1])
     small = cv2.resize(np.ascontiguousarray(image, np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
     if not np.isfinite(small).all():

@@ -23,7 +23,8 @@ ANGLES = (45.0, 85.0)  # degrees between the edge and the top of the frame
 SHARES = (0.015, 0.45)  # of the breast's area
 HIGHEST_FALL = 0.5  # what falls more counts no more: tape and folds
 LEAST_FALL = 0.07  # of the logarithm across the edge: its mean and half its 20th percentile
-LEAST_CONTRAST = 1.15  # of the median brightness within to that of the tissue along the edge
+LEAST_CONTRAST = 1.05  # of the median brightness within to that of the tissue along the edge
+LEAST_EVIDENCE = 0.24  # the fall and what the contrast has above 1, together
 MARGIN = 1.0  # pixels that are left of the muscle rather than taken of the breast
 BEND = 8  # pixels to both sides of the line that the edge may leave it
 STIFFNESS = 0.2  # fall that a pixel of bending must be worth
@@ -183,6 +184,8 @@ def _doubt(fall: float, contrast: float, share: float) -> str:
         return f"the brightness across its edge falls too little ({fall:.3f} of {LEAST_FALL})"
     if contrast < LEAST_CONTRAST:
         return f"it is not brighter than the tissue beside it ({contrast:.2f} times)"
+    if fall + contrast - 1 < LEAST_EVIDENCE:
+        return f"fall ({fall:.3f}) and contrast ({contrast:.2f}) of its edge are both small"
     if not SHARES[0] <= share <= SHARES[1]:
         return f"it would be {share:.1%} of the breast"
     return ""

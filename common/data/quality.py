@@ -21,7 +21,7 @@ NO_PECTORAL = "pectoral_not_found"
 
 ROWS = 256
 BLANK = 0.02  # range of a blurred frame that shows nothing
-SPECKLE = 0.04  # of the median brightness: mammograms of this size are smoother, ultrasound and prints rougher
+SPECKLE = 0.04  # of the median brightness: mammograms are smoother; half of it where both sides are cut off
 FULL = 0.9  # of the frame: what covers more has no outline by which to tell it
 CUT = 0.35  # of the breast's extent along the border away from the chest wall
 EXPECTED_SIDE: dict[str, Side] = {"L": "left", "R": "right"}  # of the chest wall, hung back to back
@@ -53,10 +53,11 @@ def quality_flags(
         return [NO_BREAST]
     if _is_inverted(small, mask):
         return [NOT_A_MAMMOGRAM, INVERTED]
-    if mask.mean() > FULL or roughness(small, mask) > SPECKLE or chest_wall_side(mask) is None:
+    rough, cut = roughness(small, mask), min(cut_shares(mask)) > CUT
+    if mask.mean() > FULL or rough > (SPECKLE / 2 if cut else SPECKLE) or chest_wall_side(mask) is None:
         return [NOT_A_MAMMOGRAM]
     found = {
-        CUT_OFF: min(cut_shares(mask)) > CUT,
+        CUT_OFF: cut,
         LATERALITY: laterality in EXPECTED_SIDE and EXPECTED_SIDE[laterality] != chest_wall_side(mask),
         IMPLANT: _shows_implant(small, mask) if implant is None else implant,
     }

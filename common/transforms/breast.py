@@ -185,7 +185,7 @@ class OrientBreastd(EachKeyInvertible):
 
 
 class ClearBackground(Transform):
-    """Set to 0 what lies further than ``margin`` pixels from the breast in a mammogram (1, H, W): labels, tape, streaks.
+    """Set to 0 what lies further than ``margin`` pixels from the breast in a mammogram (1, H, W): labels and tape.
 
     Where no breast is found nothing is set, and the image is flagged ``no_breast``.
     """

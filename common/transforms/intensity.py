@@ -5,41 +5,40 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import RandomizableTransform, Transform
+from skimage.exposure import equalize_adapthist
 
 from common.transforms.arrays import like
 from common.transforms.each import EachKey
 
-LEVELS = 2**16 - 1
-
 
 class CLAHE(Transform):
-    """Equalise the histogram of an image (C, H, W) in [0, 1] tile by tile, with limited contrast, at 16 bits.
+    """Equalise the histogram of each channel of an image (C, H, W) in [0, 1] tile by tile, with limited contrast.
+
+    Scikit-image's, on floats: OpenCV's has 65,536 bins for 16 bits, so many that its limit has no effect on a tile.
 
     Args:
-        clip_limit: of a tile's histogram, in multiples of its mean count.
+        clip_limit: share of a tile's pixels that a grey value may count with; higher gives more contrast.
         tiles: down and across.
 
     Raises:
         ValueError: values outside [0, 1], or NaN.
 
-    Source: Zuiderveld, Contrast limited adaptive histogram equalization, Graphics Gems IV (1994); OpenCV's.
+    Source: Zuiderveld, Contrast limited adaptive histogram equalization, Graphics Gems IV (1994).
     """
 
-    def __init__(self, clip_limit: float = 2.0, tiles: tuple[int, int] = (8, 8)) -> None:
+    def __init__(self, clip_limit: float = 0.01, tiles: tuple[int, int] = (8, 8)) -> None:
         self.clip_limit, self.tiles = clip_limit, (int(tiles[0]), int(tiles[1]))
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         grey = image.detach().cpu().numpy()
         if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= 1):
             raise ValueError(f"CLAHE takes values from 0 to 1, not {grey.min():g} to {grey.max():g}. Place it earlier.")
-        equaliser = cv2.createCLAHE(self.clip_limit, self.tiles[::-1])
-        words = np.round(grey * LEVELS).astype(np.uint16)
-        return like(image, np.stack([equaliser.apply(channel) for channel in words]) / np.float32(LEVELS))
+        size = [max(1, side // tiles) for side, tiles in zip(grey.shape[1:], self.tiles, strict=True)]
+        return like(image, np.stack([equalize_adapthist(channel, size, self.clip_limit) for channel in grey]))
 
 
 class CLAHEd(EachKey):
@@ -48,7 +47,7 @@ class CLAHEd(EachKey):
     def __init__(
         self,
         keys: KeysCollection,
-        clip_limit: float = 2.0,
+        clip_limit: float = 0.01,
         tiles: tuple[int, int] = (8, 8),
         allow_missing_keys: bool = False,
     ) -> None:
