@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import random
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
@@ -20,19 +22,24 @@ import pydicom
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
-from monai.transforms import Compose, RandAffined, RandFlipd
+from monai.transforms import Compose, RandAffined, RandCoarseDropoutd, RandFlipd
 from PIL import Image
 from pydicom import uid
 from pydicom.encaps import generate_frames
 
+from common.data.breast import breast_mask
 from common.data.bundle import bundle_root
 from common.data.dicom.stored import stored_values
 from common.data.dicom.write import grey_dataset, write_dicom
 from common.data.mammogram import read_mammogram, write_mammogram
 from common.data.mammogram_phantoms import DENSITIES, VIEWS, Breast, draw_mammogram
+from common.data.pectoral import find_pectoral
 from common.handlers.training import averaged
 from common.reports.errors import run_command
 from common.transforms.dicom import LoadMammogramd
+from common.transforms.intensity import RandBrightnessContrastd
+from common.transforms.untracked import UntrackedCompose
+from common.transforms.warp import RandWarpd
 
 
 def busi(dataset_dir: str, epochs: int = 7, image_size: int = 128, threads: int | None = None) -> None:
@@ -262,5 +269,97 @@ def _peak(folder: Path, number: int, size: int) -> int:
     return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
+def transforms(images: int = 200, rows: int = 1536, columns: int = 960, seed: int = 0) -> None:
+    """Compare the augmentation of `gatech_augmentations` with the paper's Albumentations recipe, image by image.
+
+    On one core: ours on a grey float image, as the networks take it; the paper's on an 8-bit image of three equal
+    channels, as it feeds its networks, and on one channel. Then breast mask and pectoral muscle at 1/4 of a mammogram's
+    size, beside decoding it.
+
+    Args:
+        images: how many times each arm augments.
+        rows: of the image.
+        columns: of the image.
+        seed: of all draws.
+    """
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    breast = Breast("L", "C", 0.7, None)
+    picture = draw_mammogram(breast, "MLO", (rows, columns), np.random.default_rng(seed)).picture
+    words, image = np.round(picture * 255).astype(np.uint8), torch.from_numpy(picture)[None]
+    ours, theirs = UntrackedCompose(_augmentations()), _paper_augmentations()
+    ours.set_random_state(seed)
+    random.seed(seed)  # Albumentations draws from both
+    np.random.seed(seed)  # noqa: NPY002
+    three = np.repeat(words[..., None], 3, 2)
+    rates = _in_turn(
+        {
+            "ours": lambda: ours({"image": image}),
+            "papers, three channels": lambda: theirs(image=three),
+            "papers, one channel": lambda: theirs(image=words),
+        },
+        images,
+    )
+    _report_ratio(f"augmentation at {rows}x{columns}, mean of {images}", rates)
+    with tempfile.TemporaryDirectory() as folder:
+        path = _phantoms(Path(folder), uid.JPEG2000Lossless, 2, 3328)[1]
+        quarter = read_mammogram(path, 832)[0]
+        anatomy = {
+            "breast and pectoral": lambda: find_pectoral(quarter, "MLO", None, breast_mask(quarter)),
+            "decoding at 1/4 size": lambda: read_mammogram(path, 832),
+        }
+        _report_ratio(f"anatomy at {quarter.shape[0]}x{quarter.shape[1]}", _in_turn(anatomy, images))
+
+
+def _augmentations() -> list[Any]:
+    """Return what the experiment gatech_augmentations does to an image."""
+    holes: dict[str, Any] = {"holes": 8, "spatial_size": 5, "fill_value": 0.0}
+    change: dict[str, Any] = {"prob": 0.75, "flip_prob": (0.5, 0.5), "rotate": 15, "scale": (0.8, 1.2), "shift": 0.01}
+    return [
+        RandWarpd("image", distort_prob=0.2, **change),
+        RandBrightnessContrastd("image", prob=0.5),
+        RandCoarseDropoutd("image", prob=0.5, **holes),
+        RandCoarseDropoutd("image", prob=0.7, **holes),
+    ]
+
+
+def _paper_augmentations() -> Any:
+    """Return the paper's recipe in the library and of the time that it was written with."""
+    import albumentations as A  # compared with, and needed for nothing else
+
+    warnings.simplefilter("ignore")
+    return A.Compose(
+        [
+            A.HorizontalFlip(p=0.5),
+            A.VerticalFlip(p=0.5),
+            A.ShiftScaleRotate(shift_limit=0.01, scale_limit=0.03, rotate_limit=15, p=0.5),
+            A.RandomBrightnessContrast(p=0.5),
+            A.OneOf([A.OpticalDistortion(), A.GridDistortion(), A.PiecewiseAffine()], p=0.2),
+            A.Affine(scale=(0.8, 1.2), p=0.5),
+            A.CoarseDropout(max_holes=8, max_height=5, max_width=5, p=0.5),
+            A.Cutout(num_holes=8, max_h_size=5, max_w_size=5, p=0.7),
+        ]
+    )
+
+
+def _in_turn(arms: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the mean seconds of each arm, one call of each in turn; what is drawn at random has no typical call."""
+    taken = dict.fromkeys(arms, 0.0)
+    for arm in arms.values():
+        arm()
+    for name in [name for _ in range(rounds) for name in arms]:
+        begin = time.perf_counter()
+        arms[name]()
+        taken[name] += time.perf_counter() - begin
+    return {name: seconds / rounds for name, seconds in taken.items()}
+
+
+def _report_ratio(title: str, seconds: dict[str, float]) -> None:
+    print(f"\n{title}")
+    first = next(iter(seconds.values()))
+    for name, value in seconds.items():
+        print(f"  {name:<24} {1000 * value:8.1f} ms  {value / first:6.2f} times the first")
+
+
 if __name__ == "__main__":
-    run_command({"busi": busi, "prepare": prepare})
+    run_command({"busi": busi, "prepare": prepare, "transforms": transforms})

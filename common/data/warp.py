@@ -75,21 +75,34 @@ class Warp:
         return (1 - v) * upper + v * lower
 
     def _sampled(self, image: np.ndarray, mode: str, padding: str, inverse: bool) -> np.ndarray:
-        rows, columns = self.shape
         flags, border = MODES[mode], BORDERS[padding]
-        if self.bend is None:
-            matrix = np.linalg.inv(self.matrix) if inverse else self.matrix
-            if np.allclose(matrix, np.round(matrix)):  # flips and whole shifts stay exact
-                flags = cv2.INTER_NEAREST
-            flags |= cv2.WARP_INVERSE_MAP
-            return cv2.warpAffine(image, matrix[:2], (columns, rows), flags=flags, borderMode=border)
-        y, x = np.meshgrid(np.linspace(0, rows - 1, NODES), np.linspace(0, columns - 1, NODES), indexing="ij")
-        nodes = np.stack([x.ravel(), y.ravel()], 1)
-        sources = (self.to_output if inverse else self.to_input)(nodes).astype(np.float32).reshape(NODES, NODES, 2)
-        spread = np.array([[(NODES - 1) / max(columns - 1, 1), 0, 0], [0, (NODES - 1) / max(rows - 1, 1), 0]])
-        linear = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        field = cv2.warpAffine(sources, spread, (columns, rows), flags=linear, borderMode=cv2.BORDER_REPLICATE)
-        return cv2.remap(image, field, None, flags, borderMode=border)
+        if self.bend is not None:
+            field = self._field(self.to_output if inverse else self.to_input)
+            return cv2.remap(image, field, None, flags, borderMode=border)
+        matrix = np.linalg.inv(self.matrix) if inverse else self.matrix
+        if _only_mirrors(matrix, self.shape):
+            return np.ascontiguousarray(image[:: int(matrix[1, 1]), :: int(matrix[0, 0])])
+        flags |= cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(image, matrix[:2], self.shape[::-1], flags=flags, borderMode=border)
+
+    def _field(self, sources: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return where each pixel comes from (H, W, 2) float32: worked out at nodes, linear between them."""
+        rows, columns = self.shape
+        steps = [max(1, -(-side // NODES)) for side in (rows, columns)]  # whole pixels, so that resizing hits the nodes
+        counts = [-(-side // step) + 2 for side, step in zip((rows, columns), steps, strict=True)]
+        y, x = ((np.arange(n) - 0.5) * step - 0.5 for n, step in zip(counts, steps, strict=True))
+        nodes = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+        coarse = sources(nodes).astype(np.float32).reshape(*counts, 2)
+        whole = (counts[1] * steps[1], counts[0] * steps[0])
+        fine = cv2.resize(coarse, whole, interpolation=cv2.INTER_LINEAR)
+        return fine[steps[0] : steps[0] + rows, steps[1] : steps[1] + columns]
+
+
+def _only_mirrors(matrix: np.ndarray, shape: tuple[int, int]) -> bool:
+    signs, last = matrix[[0, 1], [0, 1]], np.array(shape[::-1]) - 1
+    mirror = np.diag([*signs, 1.0])
+    mirror[:2, 2] = np.where(signs < 0, last, 0)
+    return bool(np.isin(signs, (-1.0, 1.0)).all() and np.array_equal(matrix, mirror))
 
 
 def _through(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

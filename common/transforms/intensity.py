@@ -108,3 +108,58 @@ class RandAutoContrastd(EachKey, RandomizableTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         self.randomize(None)
         return super().__call__(data) if self._do_transform else dict(data)
+
+
+class RandBrightnessContrast(RandomizableTransform):
+    """Scale the contrast of an image about .5 by up to 1 ± ``contrast``, and shift it by up to ± ``brightness``.
+
+    Args:
+        prob: of a change.
+        brightness: share of the range [0, 1], drawn from -brightness to brightness.
+        contrast: drawn from -contrast to contrast.
+    """
+
+    def __init__(self, prob: float = 0.5, brightness: float = 0.2, contrast: float = 0.2) -> None:
+        super().__init__(prob)
+        self.brightness, self.contrast = brightness, contrast
+        self.scale, self.shift = 1.0, 0.0
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw scale and shift."""
+        super().randomize(None)
+        self.scale = 1 + self.R.uniform(-self.contrast, self.contrast)
+        self.shift = self.R.uniform(-self.brightness, self.brightness) + (1 - self.scale) / 2
+
+    def __call__(self, image: torch.Tensor, randomize: bool = True) -> torch.Tensor:
+        if randomize:
+            self.randomize()
+        return (image * self.scale).add_(self.shift) if self._do_transform else image
+
+
+class RandBrightnessContrastd(EachKey, RandomizableTransform):
+    """Dictionary version of `RandBrightnessContrast`: one draw for all keys."""
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        prob: float = 0.5,
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        EachKey.__init__(self, keys, RandBrightnessContrast(prob, brightness, contrast), allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandBrightnessContrastd:
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        self.transform.randomize()
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.transform(result[key], randomize=False)
+        return result

@@ -24,7 +24,7 @@ class RandWarp(RandomizableTransform, InvertibleTransform):
     """Flip, turn, scale, shear, shift and distort an image (C, H, W) at random, with one interpolation for all of it.
 
     Args:
-        prob: of the affine change and the flips being drawn at all.
+        prob: of the affine change.
         flip_prob: (across, down).
         rotate: degrees, drawn from -rotate to rotate.
         scale: the range that an enlargement is drawn from; with ``keep_aspect`` the same for both sides.
@@ -72,12 +72,14 @@ class RandWarp(RandomizableTransform, InvertibleTransform):
         """Draw the change for frames of the shape (H, W) given."""
         super().randomize(None)
         shape = (int(data[0]), int(data[1]))
-        matrix = self._draw_affine(shape) if self._do_transform else np.eye(3)
+        matrix = self._draw_affine(shape)
         bend = self._draw_bend(shape) if self.R.random() < self.distort_prob else None
         self.warp = None if bend is None and np.array_equal(matrix, np.eye(3)) else Warp(shape, matrix, bend)
 
     def _draw_affine(self, shape: tuple[int, int]) -> np.ndarray:
         mirror = self.R.random() < self.flip_prob[0], self.R.random() < self.flip_prob[1]
+        if not self._do_transform:
+            return affine_matrix(shape, mirror)
         degrees, shear = self.R.uniform(-self.rotate, self.rotate), self.R.uniform(-self.shear, self.shear)
         across = self.R.uniform(self.low, self.high)
         down = across if self.keep_aspect else self.R.uniform(self.low, self.high)
@@ -120,7 +122,8 @@ class RandWarp(RandomizableTransform, InvertibleTransform):
 def sampled(image: torch.Tensor, sample: Callable[..., np.ndarray], mode: str, padding: str) -> torch.Tensor:
     """Return an image (C, H, W) each of whose channels was sampled anew, by a `Warp`'s ``apply`` or ``undo``."""
     channels = image.detach().cpu().numpy().astype(np.float32, copy=False)
-    return like(image, np.stack([sample(np.ascontiguousarray(channel), mode, padding) for channel in channels]))
+    moved = [sample(np.ascontiguousarray(channel), mode, padding) for channel in channels]
+    return like(image, moved[0][None] if len(moved) == 1 else np.stack(moved))
 
 
 def _as_affine(warp: Warp) -> torch.Tensor:

@@ -219,3 +219,21 @@ def test_nothing_tells_who_a_patient_is(source: Path, tmp_path: Path) -> None:
     for content in [run.stdout, run.stderr, *written]:
         assert not any(word in content for word in (b"Planted", b"19610203", b"PLANTED"))
     assert len(pd.read_csv(tmp_path / "out" / "rejected.csv")) == 12
+
+
+def test_cropped_images_are_the_breast_alone_at_the_same_scale(source: Path, done: Path, tmp_path: Path) -> None:
+    whole = {item["image_id"]: item for item in load_datalist(done)["items"]}
+    cropped = prepare(source, tmp_path, crop=True)["items"]
+    assert len(cropped) == len(whole)
+    for item in cropped[::7]:
+        full = read_mammogram(whole[item["image_id"]]["image"])[0]
+        top, bottom, left, right = item["crop"]
+        np.testing.assert_array_equal(read_mammogram(item["image"])[0], full[top:bottom, left:right])
+    share = np.mean([np.prod(item["shape"]) / np.prod(whole[item["image_id"]]["shape"]) for item in cropped])
+    assert share < 0.8
+
+
+def test_implants_are_flagged_as_the_table_says_and_lateralities_agree(source: Path, done: Path) -> None:
+    items = load_datalist(done)["items"]
+    assert all(("implant" in item["quality_flags"]) == bool(item["implant"]) for item in items)
+    assert not any("laterality_disagreement" in item["quality_flags"] for item in items)

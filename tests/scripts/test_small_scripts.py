@@ -64,3 +64,11 @@ def test_the_benchmark_of_preparation_reports_every_arm(script, capsys) -> None:
     out = capsys.readouterr().out
     for words in ("JPEG 2000 lossless", "papers, dicomsdl", "decode alone", "16 bit", "peak memory"):
         assert words in out
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_transforms_reports_every_arm(script, capsys) -> None:
+    script("benchmark").transforms(images=3, rows=192, columns=120)
+    out = capsys.readouterr().out
+    for words in ("ours", "papers, three channels", "breast and pectoral", "times the first"):
+        assert words in out

@@ -8,7 +8,15 @@ from monai.data import MetaTensor
 
 from common.transforms.breast import ClearBackgroundd, CropBorder
 from common.transforms.flags import flags_of
-from common.transforms.intensity import CLAHE, AutoContrast, AutoContrastd, CLAHEd, RandAutoContrastd
+from common.transforms.intensity import (
+    CLAHE,
+    AutoContrast,
+    AutoContrastd,
+    CLAHEd,
+    RandAutoContrastd,
+    RandBrightnessContrast,
+    RandBrightnessContrastd,
+)
 from common.transforms.shape import DilateMaskd, PadToSquare, RandResizedCrop, ResizeToFit
 from common.transforms.variants import VARIANTS, Variantd, with_variants
 
@@ -38,6 +46,18 @@ def test_random_auto_contrast_draws_once_for_all_keys() -> None:
     transform = RandAutoContrastd(["a", "b"], prob=0.5).set_random_state(0)
     changed = [[not torch.equal(out[key], data[key]) for key in data] for out in (transform(data) for _ in range(40))]
     assert all(a == b for a, b in changed) and 8 < sum(a for a, _ in changed) < 32
+
+
+def test_brightness_and_contrast_turn_about_the_middle_and_are_one_draw() -> None:
+    data = {"a": ramp(), "b": torch.full((1, 4, 4), 0.5)}
+    out = RandBrightnessContrastd(["a", "b"], prob=1, brightness=0, contrast=0.3).set_random_state(0)(data)
+    torch.testing.assert_close(out["b"], data["b"])
+    scale = (out["a"].max() - out["a"].min()) / 0.4
+    assert 0.7 <= scale <= 1.3 and scale != 1
+    torch.testing.assert_close(out["a"], 0.5 + scale * (ramp() - 0.5))
+    shifted = RandBrightnessContrast(prob=1, brightness=0.2, contrast=0).set_random_state(0)(ramp()) - ramp()
+    assert shifted.std() < 1e-6 and 0 < shifted.mean().abs() <= 0.2
+    assert torch.equal(RandBrightnessContrast(prob=0)(ramp()), ramp())
 
 
 def test_clahe_raises_local_contrast_as_an_independent_one_does() -> None:
