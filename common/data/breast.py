@@ -7,6 +7,7 @@ density), and shape decides what is breast: the largest piece that is left after
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import cv2
@@ -20,6 +21,15 @@ FOG = 0.02  # keeps the logarithm of black finite
 BRIDGE = 5  # pixels there: what is thinner is no breast
 EMPTY = 0.01  # of the frame: what is smaller is no breast
 STRIP = 0.08  # of the frame's side: a piece that is no wider and runs along a whole border is an edge of the film
+
+TAPE = 0.1  # of the frame's side: how deep tape lies over it
+TO_TOP: tuple[Callable[[np.ndarray], np.ndarray], ...] = (  # views with the top, bottom, left, right border at the top
+    lambda a: a,
+    lambda a: a[::-1],
+    lambda a: a.T,
+    lambda a: a.T[::-1],
+)
+JUMP, ACROSS = 0.08, 0.8  # in brightness, and along what share of the breast's width, at the edge of tape
 
 
 def breast_mask(image: np.ndarray) -> np.ndarray:
@@ -42,7 +52,10 @@ def breast_mask(image: np.ndarray) -> np.ndarray:
     if np.ptp(smooth) < 0.01:
         return np.zeros(image.shape, bool)
     downwards = np.linspace(0.5, -0.5, len(smooth), dtype=np.float32)[:, None]
-    return grown(_main_piece(smooth > film_threshold(smooth) * (1 + TILT * downwards)), image.shape)
+    bright = smooth > film_threshold(smooth) * (1 + TILT * downwards)
+    piece = _main_piece(bright)
+    taped = _tape(small, piece)
+    return grown(_main_piece(bright & ~taped) if taped.any() else piece, image.shape)
 
 
 def shrunk(image: np.ndarray, longer: int) -> np.ndarray:
@@ -85,6 +98,27 @@ def _main_piece(bright: np.ndarray) -> np.ndarray:
     piece = _largest(cv2.dilate(core, _disk(BRIDGE + 1)) & bright)
     contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(piece, contours, -1, 1, cv2.FILLED).astype(bool)
+
+
+def _tape(image: np.ndarray, piece: np.ndarray) -> np.ndarray:
+    """Return the mask of tape and film edges along the frame that a piece runs under.
+
+    Brightness changes across all of the piece on one straight line along the frame: anatomy has no such line.
+    """
+    taped = np.zeros(image.shape, bool)
+    for to_top in TO_TOP:
+        turned, inside, found = to_top(image), to_top(piece), to_top(taped)  # views
+        depth = int(TAPE * len(turned))
+        if depth <= 3 or not inside[:2].any():
+            continue
+        jumps = turned[4 : depth + 1] - turned[1 : depth - 2]
+        there = inside[3:depth] & inside[1 : depth - 2]
+        wide = np.maximum(there.sum(1), 1)
+        share = np.maximum((there & (jumps > JUMP)).sum(1), (there & (jumps < -JUMP)).sum(1)) / wide
+        lines = np.flatnonzero((share >= ACROSS) & (wide > 0.15 * turned.shape[1]))
+        if len(lines):
+            found[: lines[-1] + 5] = True
+    return taped
 
 
 def _largest(pieces: np.ndarray) -> np.ndarray:

@@ -62,6 +62,15 @@ def test_labels_tape_edges_and_fog_of_film_are_no_breast() -> None:
     assert iou(mask, drawn.breast) > 0.93
 
 
+@pytest.mark.parametrize("brightness", [0.95, 0.85])
+def test_tape_across_the_top_of_the_breast_is_cut_off(brightness: float) -> None:
+    drawn = draw_mammogram(Breast("L", "B", 0.9, None), "MLO", SHAPE, np.random.default_rng(3))
+    taped = drawn.picture.copy()
+    taped[:40, :420] = brightness
+    mask = breast_mask(taped)
+    assert not mask[:32].any() and iou(mask[60:], drawn.breast[60:]) > 0.95
+
+
 def test_a_breast_that_touches_three_borders_is_kept_whole() -> None:
     picture = np.full((400, 300), 0.5, np.float32)
     picture[:, 220:] = 0.0
@@ -170,6 +179,13 @@ def test_the_tissue_of_every_lesion_of_mias_is_kept(real_data: Path) -> None:
         assert breast_mask(image)[tissue].all(), name
         muscle = pectoral_mask(image)
         assert muscle is None or (muscle & tissue).sum() <= 0.1 * tissue.sum(), name
+
+
+@pytest.mark.parametrize(("name", "rows"), [("mdb289", slice(0, 40)), ("mdb145", slice(0, 0))])
+def test_tape_and_white_edges_of_mias_are_no_breast(real_data: Path, name: str, rows: slice) -> None:
+    image = read_mammogram(real_data / "mias" / f"{name}.png")[0]
+    mask = breast_mask(image)
+    assert not mask[rows].any() and not mask[:, :120].any()
 
 
 def test_nothing_is_removed_from_real_cc_views(real_data: Path) -> None:
