@@ -126,7 +126,7 @@ def select(datalist: Mapping[str, Any], part: str, fold: int = 0, labels: Sequen
 
     Args:
         datalist: from `load_datalist`.
-        part: "train" (all training folds but ``fold``), "validation" (``fold``), "test" or "all".
+        part: "train" (all training folds but ``fold``), "validation" (``fold``), "development" (both), "test" or "all".
         fold: the fold that validates.
         labels: keep only items with one of these labels.
 
@@ -139,6 +139,7 @@ def select(datalist: Mapping[str, Any], part: str, fold: int = 0, labels: Sequen
     rules = {
         "train": lambda item: item["split"] == "train" and item["fold"] != fold,
         "validation": lambda item: item["split"] == "train" and item["fold"] == fold,
+        "development": lambda item: item["split"] == "train",
         "test": lambda item: item["split"] == "test",
         "all": lambda item: True,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from common.data.files import write_json
+from common.data.files import read_json, write_json
 from common.data.flags import flag
 from common.handlers.distributed import barrier, rank
 from common.networks.weights import bare, load_weights, operating_point_path, save
@@ -139,3 +140,40 @@ class ChooseOperatingPoint:
             point = {**self.table.choose(), "chosen_on": "validation", **self.facts}
             if rank() == 0:
                 write_json(operating_point_path(self.folder / name), point)
+
+
+class ReleaseLastWeights:
+    """At the end of training that held no fold back, release the last weights with an operating point chosen elsewhere.
+
+    Args:
+        ckpt_dir: of the run.
+        operating_point: a JSON file, such as the ``operating_point.json`` of `scripts/cross_validate.py`.
+        facts: what is noted beside it.
+
+    Raises:
+        FileNotFoundError: at once, if there is no such file.
+    """
+
+    def __init__(
+        self, ckpt_dir: str | os.PathLike, operating_point: str | os.PathLike | None, facts: Mapping[str, Any]
+    ) -> None:
+        if operating_point is None or not Path(operating_point).is_file():
+            raise FileNotFoundError(
+                f"No operating point at '{operating_point}'. Give --operating_point the operating_point.json that "
+                "cross_validate.py wrote for this recipe and these data: no fold is left to choose one on."
+            )
+        self.folder, self.facts = Path(ckpt_dir), dict(facts)
+        self.point = read_json(Path(operating_point))
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if rank() > 0:
+            return
+        for name in (LAST, BEST):
+            write_json(
+                operating_point_path(self.folder / name), {**self.point, "chosen_on": "out of fold", **self.facts}
+            )
+        shutil.copyfile(self.folder / LAST, self.folder / f".{BEST}.part")
+        os.replace(self.folder / f".{BEST}.part", self.folder / BEST)

@@ -289,3 +289,22 @@ def test_it_runs_from_another_folder_and_ends_bad_runs_in_one_message(prepared: 
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode != 0 and message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_weights_of_all_folds_take_their_operating_point_from_cross_validation(prepared: Path, tmp_path: Path) -> None:
+    names, data = ["train", "experiments/all_folds"], {"dataset_dir": str(prepared)}
+    with pytest.raises(Exception, match=r"operating_point|ReleaseLastWeights"):
+        run(names, "train", **data, output_dir=str(tmp_path / "no"), **TINY, **NETWORK)
+    point = tmp_path / "point.json"
+    point.write_text('{"mask_threshold": 0.3, "normal_threshold": 0.2}')
+    given = {**data, "output_dir": str(tmp_path / "run"), "operating_point": str(point), **TINY, **NETWORK}
+    workflow = run(names, "train", **given)
+    items = json.loads((prepared / "datalist.json").read_text())["items"]
+    assert len(workflow.parser.get_parsed_content("train#items")) == sum(i["split"] == "train" for i in items)
+    models = tmp_path / "run" / "models"
+    saved = json.loads((models / "model.json").read_text())
+    assert saved["mask_threshold"] == 0.3 and saved["chosen_on"] == "out of fold"
+    assert (models / "model.pt").read_bytes() == (models / "model_last.pt").read_bytes()
+    options = {**data, "ckpt_dir": str(models), "output_dir": str(tmp_path / "test"), **TINY, **NETWORK}
+    run(["train", "evaluate"], "eval", **options)
+    assert (tmp_path / "test" / "metrics.csv").is_file()
