@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,14 @@ from common.data.files import read_json, write_whole
 
 
 def save(path: str | os.PathLike, content: Any) -> None:
-    """Save state dicts whole or not at all."""
-    write_whole(path, lambda file: torch.save(content, file))
+    """Save state dicts whole or not at all.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    buffer = BytesIO()  # writing to the file itself, torch.save would turn a full disk into an error of its own
+    torch.save(content, buffer)
+    write_whole(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def bare(network: torch.nn.Module) -> torch.nn.Module:

@@ -16,23 +16,24 @@ PACKAGE = Path(common.__file__).parent
 OURS = (str(PACKAGE), str(PACKAGE.parent / "scripts"))
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """Return the exception that started a chain of 'raise … from …'."""
-    seen = {id(error)}
-    while (cause := error.__cause__) is not None and id(cause) not in seen and _ours(cause):
-        seen.add(id(cause))
-        error = cause
-    return error
+def refusal_of(error: BaseException) -> BaseException | None:
+    """Return the first refusal by this package's own checks in a chain of 'raise … from …'; None if there is none."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        if _raised_here(current):
+            return current
+        seen.add(id(current))
+        current = current.__cause__
+    return None
 
 
-def _ours(error: BaseException) -> bool:
-    """Tell whether the exception, or one that caused it, is a refusal by this package's own checks."""
+def _raised_here(error: BaseException) -> bool:
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     refusal = isinstance(error, ValueError | OSError)
-    raised_here = refusal and last is not None and last.tb_frame.f_code.co_filename.startswith(OURS)
-    return raised_here or (error.__cause__ is not None and _ours(error.__cause__))
+    return refusal and last is not None and last.tb_frame.f_code.co_filename.startswith(OURS)
 
 
 def show_plainly() -> None:
@@ -43,10 +44,11 @@ def show_plainly() -> None:
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if os.environ.get("BREAST_IMAGING_TRACEBACK") or not _ours(error):
+        refusal = refusal_of(error)
+        if os.environ.get("BREAST_IMAGING_TRACEBACK") or refusal is None:
             previous(kind, error, trace)
             return
-        sys.stderr.write(f"error: {root_cause(error)}\n")
+        sys.stderr.write(f"error: {refusal}\n")
 
     sys.excepthook = hook
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,20 @@ def test_pretrained_weights_offline_fail_with_the_remedy(monkeypatch: pytest.Mon
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(OSError, match="--pretrained false"):
         timm_network("resnet18", 1, 3, pretrained=True)
+
+
+def test_weights_that_find_the_disk_full_say_so_and_lose_nothing(tmp_path: Path) -> None:
+    old = torch.nn.Linear(2, 2).state_dict()
+    save(tmp_path / "model.pt", old)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="free some space"):
+            save(tmp_path / "model.pt", torch.nn.Linear(100, 100).state_dict())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
+    assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=True)["weight"], old["weight"])
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -61,6 +61,45 @@ def test_forward_and_back_returns_the_pixels_of_the_source(make, laterality: str
     assert torch.allclose(back["image"].affine, torch.eye(4, dtype=torch.float64))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(40, 300), st.integers(40, 300)),
+    st.integers(0, 10_000),
+    st.integers(0, 30),
+    st.floats(0, 0.2),
+    st.sampled_from(["symmetric", "end"]),
+    st.permutations(range(4)),
+)
+def test_any_order_of_exact_steps_can_be_undone_on_any_image(shape, seed, margin, share, method, order) -> None:
+    rng = np.random.default_rng(seed)
+    picture = rng.uniform(0.3, 1, shape).astype(np.float32)
+    picture[:, int(rng.uniform(0.3, 0.9) * shape[1]) :] = 0
+    top, left = (int(rng.integers(side - 8)) for side in shape)
+    mask = torch.zeros(1, *shape)
+    mask[0, top : top + 7, left : left + 5] = 1
+    data = {
+        "image": MetaTensor(torch.from_numpy(picture)[None]),
+        "mask": MetaTensor(mask),
+        "boxes": framing(mask)[None],
+    }
+    data["image"].meta.update(spatial_shape=shape, source_shape=shape)
+    steps = [
+        CropBreastd(KEYS, margin=margin),
+        CropBorderd(KEYS, share),
+        OrientBreastd(KEYS),
+        PadToSquared(KEYS, method),
+    ]
+    chain = Compose([*(steps[place] for place in order), PlaceBoxesd("boxes")])
+    there = chain({key: value.clone() for key, value in data.items()})
+    back = chain.inverse(there)
+    kept = back["image"] != 0
+    assert back["image"].shape == data["image"].shape and torch.equal(back["image"][kept], data["image"][kept])
+    torch.testing.assert_close(back["boxes"], data["boxes"])
+    if there["mask"].sum() == mask.sum():  # nothing of it was cropped away
+        torch.testing.assert_close(framing(there["mask"])[None], there["boxes"])
+        assert torch.equal(back["mask"].as_tensor(), mask)
+
+
 CHAINS = {
     "resize": [Resized(KEYS, (200, 260), mode=["bilinear", "nearest"])],
     "fit": [ResizeToFitd(KEYS, (300, 200), mode=["bilinear", "nearest"]), SpatialPadd(KEYS, (300, 200))],
