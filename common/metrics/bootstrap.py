@@ -2,7 +2,7 @@
 
 Resampling is expressed as weights: a resample that draws a group twice gives each of its rows the weight 2.
 Every statistic takes weights (R, n) and returns R values at once, so that thousands of resamples cost a few
-matrix products instead of a loop.
+matrix products instead of a loop; they are drawn in chunks, so that memory stays bounded.
 
 Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile interval).
 """
@@ -10,13 +10,14 @@ Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), cha
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 RESAMPLES = 2000
+CHUNK = 4_000_000  # weights that are held at once
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,22 @@ def group_weights(groups: Sequence, resamples: int = RESAMPLES, seed: int = 0) -
         resamples: how many.
         seed: the same seed draws the same resamples.
     """
+    return np.concatenate(list(weight_chunks(groups, resamples, seed)))
+
+
+def weight_chunks(groups: Sequence, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield `group_weights` some rows at a time, so that memory stays bounded."""
     _, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    number = int(index.max()) + 1 if len(index) else 0
-    drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=resamples)
-    return drawn.astype(np.float32)[:, index]
+    number, rng = int(index.max()) + 1 if len(index) else 0, np.random.default_rng(seed)
+    size = max(1, CHUNK // max(1, len(index)))
+    for start in range(0, resamples, size):
+        drawn = rng.multinomial(number, np.full(number, 1 / number), size=min(size, resamples - start))
+        yield drawn.astype(np.float32)[:, index]
+
+
+def draws_of(statistic: Statistic, groups: Sequence, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Return a statistic on each resample of groups: (resamples,) or what it returns beyond, stacked."""
+    return np.concatenate([statistic(weights) for weights in weight_chunks(groups, resamples, seed)])
 
 
 def estimate(statistic: Statistic, groups: Sequence, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -62,7 +75,7 @@ def estimate(statistic: Statistic, groups: Sequence, resamples: int = RESAMPLES,
     if np.isnan(value):
         warnings.warn(f"A metric is undefined on {n} rows: a class or all lesions are missing.", stacklevel=2)
         return Estimate(value, float("nan"), float("nan"), n, number)
-    draws = statistic(group_weights(groups, resamples, seed))
+    draws = draws_of(statistic, groups, resamples, seed)
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return Estimate(value, float(low), float(high), n, number)
 
@@ -76,7 +89,7 @@ def difference(
     """
     ones = [np.ones((1, len(groups)), np.float32) for groups in (first_groups, second_groups)]
     value = float(first(ones[0])[0] - second(ones[1])[0])
-    draws = first(group_weights(first_groups, seed=seed)) - second(group_weights(second_groups, seed=seed + 1))
+    draws = draws_of(first, first_groups, seed=seed) - draws_of(second, second_groups, seed=seed + 1)
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     n = len(first_groups) + len(second_groups)
     return Estimate(value, float(low), float(high), n, len(set(first_groups)) + len(set(second_groups)))

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def _weights(weights: np.ndarray | None, n: int) -> np.ndarray:
+def as_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
+    """Return weights (R, n); ones (1, n) where there are none."""
     return np.ones((1, n), np.float32) if weights is None else weights
 
 
@@ -18,7 +19,7 @@ def weighted_mean(values: ArrayLike, weights: np.ndarray | None = None) -> np.nd
     """Return the mean of values (n,) under weights (R, n), leaving out NaN values; NaN where nothing is left."""
     values = np.asarray(values, np.float64)
     known = ~np.isnan(values)
-    used = _weights(weights, len(values))[:, known]
+    used = as_weights(weights, len(values))[:, known]
     total = used.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(total > 0, used @ values[known] / total, np.nan)
@@ -47,15 +48,22 @@ def roc_auc(positive: ArrayLike, score: ArrayLike, weights: np.ndarray | None = 
     Returns:
         (R,); NaN where there are no positives or no negatives.
     """
-    positive, score = np.asarray(positive, bool), np.asarray(score, np.float64)
-    order = np.argsort(score, kind="stable")
-    sorted_weights = _weights(weights, len(score))[:, order].astype(np.float64)
-    ties = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
-    up = np.add.reduceat(sorted_weights * positive[order], ties, axis=1)
-    down = np.add.reduceat(sorted_weights * ~positive[order], ties, axis=1)
+    up, down = sorted_sums(positive, score, weights)
     below = np.cumsum(down, axis=1) - down / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return (up * below).sum(1) / (up.sum(1) * down.sum(1))
+
+
+def sorted_sums(
+    positive: ArrayLike, score: ArrayLike, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weight of positives and of negatives at each distinct score, ascending: two arrays (R, distinct)."""
+    positive, score = np.asarray(positive, bool), np.asarray(score, np.float64)
+    order = np.argsort(score, kind="stable")
+    weight = as_weights(weights, len(score))[:, order].astype(np.float64)
+    ties = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
+    up = np.add.reduceat(weight * positive[order], ties, axis=1)
+    return up, np.add.reduceat(weight * ~positive[order], ties, axis=1)
 
 
 def macro_auc(truth: ArrayLike, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
