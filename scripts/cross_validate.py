@@ -102,6 +102,7 @@ def _run_fold(bundle: str, experiment: str | None, fold: int, folder: Path, test
         train = {"fold": fold, "output_dir": str(folder), "resume": resume, "run_name": f"fold {fold}", **overrides}
         run_config(_configs(bundle, experiment), "train", **train)
     evaluate = _configs(bundle, experiment, "evaluate.json")
+    overrides.pop("weights", None)  # what training started from, not what it ended with
     parts = {"out_of_fold": ("validation", "model_last.pt"), **({"test": ("test", "model.pt")} if test else {})}
     for place, (part, checkpoint) in parts.items():
         if not (folder / place / "metrics.csv").is_file():
@@ -115,6 +116,7 @@ def _run_ensemble(configs: list[str], folder: Path, folds: list[int], **override
     if (folder / "ensemble" / "metrics.csv").is_file():
         return
     chosen = folder / "operating_point.json"
+    overrides.pop("weights", None)
     members = [str(folder / f"fold_{fold}" / "models" / "model_last.pt") for fold in folds]
     network = {"_target_": "common.networks.ensemble.ensemble_of", "network": "$@network_def.to(@device)"}
     given = {"network": {**network, "weights": members}, "weights": None, "part": "test", "run_name": "ensemble"}

@@ -72,3 +72,10 @@ def test_the_benchmark_of_transforms_reports_every_arm(script, capsys) -> None:
     out = capsys.readouterr().out
     for words in ("ours", "papers, three channels", "breast and pectoral", "times the first"):
         assert words in out
+
+
+def test_weights_to_start_from_are_not_those_that_are_scored(script, tmp_path: Path, monkeypatch) -> None:
+    module, calls = script("cross_validate"), []
+    monkeypatch.setattr(module, "run_config", lambda configs, kind, **given: calls.append(given))
+    module._run_fold("busi_attention_unet", None, 0, tmp_path, True, dataset_dir="d", weights="start.pt")
+    assert [given.get("weights") for given in calls] == ["start.pt", None, None]
