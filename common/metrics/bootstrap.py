@@ -10,7 +10,7 @@ Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), cha
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class Estimate:
 
 
 def group_weights(groups: Sequence, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Return how often each row stands in each resample of whole groups, float32 (resamples, n).
+    """Return how often each row stands in each resample of whole groups (resamples, n).
 
     Args:
         groups: the patient or group of each row.
@@ -52,7 +52,7 @@ def weight_chunks(groups: Sequence, resamples: int = RESAMPLES, seed: int = 0) -
     size = max(1, CHUNK // max(1, len(index)))
     for start in range(0, resamples, size):
         drawn = rng.multinomial(number, np.full(number, 1 / number), size=min(size, resamples - start))
-        yield drawn.astype(np.float32)[:, index]
+        yield drawn.astype(np.float64)[:, index]
 
 
 def draws_of(statistic: Statistic, groups: Sequence, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -71,13 +71,35 @@ def estimate(statistic: Statistic, groups: Sequence, resamples: int = RESAMPLES,
         groups: the patient or group of each row.
     """
     n, number = len(groups), len(set(groups))
-    value = float(statistic(np.ones((1, n), np.float32))[0]) if n else float("nan")
+    value = float(statistic(np.ones((1, n)))[0]) if n else float("nan")
     if np.isnan(value):
         warnings.warn(f"A metric is undefined on {n} rows: a class or all lesions are missing.", stacklevel=2)
         return Estimate(value, float("nan"), float("nan"), n, number)
     draws = draws_of(statistic, groups, resamples, seed)
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return Estimate(value, float(low), float(high), n, number)
+
+
+def estimates(
+    statistics: Mapping[str, Statistic], groups: Sequence, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return `estimate` of several statistics of the same rows, on the same resamples, drawn once."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    for weights in weight_chunks(groups, resamples, seed):
+        for name, statistic in statistics.items():
+            parts[name].append(statistic(weights))
+    n, number = len(groups), len(set(groups))
+    ones = np.ones((1, n))
+    values = {name: float(statistic(ones)[0]) for name, statistic in statistics.items()}
+    return {name: _interval(values[name], np.concatenate(draws), n, number) for name, draws in parts.items()}
+
+
+def _interval(value: float, draws: np.ndarray, n: int, groups: int) -> Estimate:
+    if np.isnan(value):
+        warnings.warn(f"A metric is undefined on {n} rows: a class or all lesions are missing.", stacklevel=3)
+        return Estimate(value, float("nan"), float("nan"), n, groups)
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return Estimate(value, float(low), float(high), n, groups)
 
 
 def difference(
@@ -87,7 +109,7 @@ def difference(
 
     For two models on the same rows pair them instead: `estimate` of one statistic that subtracts.
     """
-    ones = [np.ones((1, len(groups)), np.float32) for groups in (first_groups, second_groups)]
+    ones = [np.ones((1, len(groups))) for groups in (first_groups, second_groups)]
     value = float(first(ones[0])[0] - second(ones[1])[0])
     draws = draws_of(first, first_groups, seed=seed) - draws_of(second, second_groups, seed=seed + 1)
     low, high = np.nanpercentile(draws, [2.5, 97.5])

@@ -52,10 +52,10 @@ def expected_calibration_error(
     """
     truth, p = np.asarray(positive, float), np.asarray(probability, float)
     place = np.minimum((p * bins).astype(int), bins - 1)
-    used = as_weights(weights, len(p))
-    gaps = np.stack([np.abs((used * (place == k)) @ (p - truth)) for k in np.unique(place)])
+    used, gaps = as_weights(weights, len(p)), np.zeros((len(p), bins))
+    gaps[np.arange(len(p)), place] = p - truth
     with np.errstate(invalid="ignore", divide="ignore"):
-        return gaps.sum(0) / used.sum(1)
+        return np.abs(used @ gaps).sum(1) / used.sum(1)
 
 
 def fit_calibration(positive: ArrayLike, probability: ArrayLike, kind: str = "temperature") -> dict[str, Any]:

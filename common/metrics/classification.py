@@ -12,17 +12,17 @@ from numpy.typing import ArrayLike
 
 def as_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
     """Return weights (R, n); ones (1, n) where there are none."""
-    return np.ones((1, n), np.float32) if weights is None else weights
+    return np.ones((1, n)) if weights is None else weights
 
 
 def weighted_mean(values: ArrayLike, weights: np.ndarray | None = None) -> np.ndarray:
     """Return the mean of values (n,) under weights (R, n), leaving out NaN values; NaN where nothing is left."""
     values = np.asarray(values, np.float64)
     known = ~np.isnan(values)
-    used = as_weights(weights, len(values))[:, known]
-    total = used.sum(1)
+    used = as_weights(weights, len(values))
+    total, sums = used @ known.astype(np.float64), used @ np.where(known, values, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, used @ values[known] / total, np.nan)
+        return np.where(total > 0, sums / total, np.nan)
 
 
 def accuracy(truth: ArrayLike, predicted: ArrayLike, weights: np.ndarray | None = None) -> np.ndarray:
@@ -60,10 +60,12 @@ def sorted_sums(
     """Return the weight of positives and of negatives at each distinct score, ascending: two arrays (R, distinct)."""
     positive, score = np.asarray(positive, bool), np.asarray(score, np.float64)
     order = np.argsort(score, kind="stable")
-    weight = as_weights(weights, len(score))[:, order].astype(np.float64)
+    weight = as_weights(weights, len(score))[:, order].astype(np.float64, copy=False)
+    up, down = weight * positive[order], weight * ~positive[order]
     ties = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
-    up = np.add.reduceat(weight * positive[order], ties, axis=1)
-    return up, np.add.reduceat(weight * ~positive[order], ties, axis=1)
+    if len(ties) == len(score):
+        return up, down
+    return np.add.reduceat(up, ties, axis=1), np.add.reduceat(down, ties, axis=1)
 
 
 def macro_auc(truth: ArrayLike, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -149,7 +149,12 @@ def _annotations(items: Sequence[Mapping[str, Any]], kind: str) -> list[dict[str
     for image, item in enumerate(items):
         boxes = np.asarray(item["boxes"], float).reshape(-1, 4)
         for row, (x1, y1, x2, y2) in enumerate(boxes):
-            one: dict[str, Any] = {"id": len(found) + 1, "image_id": image, "category_id": int(item["labels"][row]), "iscrowd": 0}
+            one: dict[str, Any] = {
+                "id": len(found) + 1,
+                "image_id": image,
+                "category_id": int(item["labels"][row]),
+                "iscrowd": 0,
+            }
             one |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
             if kind == "segm":
                 one["segmentation"] = rle.encode(np.asfortranarray(item["masks"][row], dtype=np.uint8))

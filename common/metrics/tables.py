@@ -151,5 +151,5 @@ def metrics_table(scores: Mapping[str, Estimate]) -> pd.DataFrame:
 
 def readable(scores: Mapping[str, Estimate]) -> str:
     """Return scores as lines of text: metric, value [95 % interval], n and groups."""
-    lines = [f"{name.replace('_', ' '):<18} {found}, {found.groups} groups" for name, found in scores.items()]
-    return "\n".join(["metric             value [95 % interval]", *lines])
+    lines = [f"{name.replace('_', ' '):<26} {found}, {found.groups} groups" for name, found in scores.items()]
+    return "\n".join(["metric                     value [95 % interval]", *lines])

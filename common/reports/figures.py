@@ -27,14 +27,15 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return write_whole(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-def _new(rows: int = 1, columns: int = 1, width: float = 5.0, height: float = 4.0) -> tuple[Figure, np.ndarray]:
+def new_figure(rows: int = 1, columns: int = 1, width: float = 5.0, height: float = 4.0) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes in a row (n,); width and height are inches of each."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     return figure, np.atleast_1d(figure.subplots(rows, columns)).ravel()
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
     """Draw loss, and each validation metric, against the epoch."""
-    figure, (left, right) = _new(columns=2)
+    figure, (left, right) = new_figure(columns=2)
     left.plot(history["epoch"], history["train_loss"])
     left.set(xlabel="epoch", ylabel="training loss")
     for name in (c for c in map(str, history) if c.startswith("val_")):
@@ -47,7 +48,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
 
 def roc_curves(predictions: pd.DataFrame, classes: Sequence[str]) -> Figure:
     """Draw the ROC curve of each class against the rest, with its area."""
-    figure, (axes,) = _new()
+    figure, (axes,) = new_figure()
     for name in classes:
         positive, probability = predictions["label"] == name, predictions[f"p_{name}"]
         if positive.nunique() == 2:
@@ -63,7 +64,7 @@ def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> Figure:
     """Draw the confusion matrix: counts, coloured by the share of the true class."""
     counts = confusion_matrix(predictions["label"], predictions["predicted"], labels=list(classes))
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, (axes,) = _new()
+    figure, (axes,) = new_figure()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if share[row, column] > 0.5 else "black"
@@ -79,7 +80,7 @@ def threshold_curve(areas: pd.DataFrame, threshold: float) -> Figure:
     lesions = areas[areas["true_px"] > 0]
     values = iou(*(lesions[f"{name}_px"].to_numpy(float) for name in ("overlap", "predicted", "true")))
     mean = lesions.assign(iou=values).groupby("threshold")["iou"].mean()
-    figure, (axes,) = _new()
+    figure, (axes,) = new_figure()
     axes.plot(mean.index, mean, marker="o", markersize=3)
     axes.axvline(threshold, color="grey", linestyle="--", label=f"in use: {threshold:g}")
     axes.set(xlabel="threshold", ylabel="mean IoU of lesions (class ignored)", ylim=(0, 1))
@@ -111,7 +112,7 @@ def overlay_page(pictures: Sequence[Mapping[str, Any]], predictions: pd.DataFram
     """Draw a page of images with true (green) and predicted (orange) outlines, and what each was called."""
     rows = predictions.set_index("image")
     number = -(-len(pictures) // 6)
-    figure, axes = _new(number, 6, 2.2, 2.5)
+    figure, axes = new_figure(number, 6, 2.2, 2.5)
     for axis in axes:
         axis.axis("off")
     for axis, picture in zip(axes, pictures, strict=False):

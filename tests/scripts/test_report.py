@@ -1,0 +1,125 @@
+"""Predictions from anywhere: scored, drawn, compared, or refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+
+def predictions(seed: int = 0, patients: int = 60, skill: float = 1.5) -> pd.DataFrame:
+    """Two breasts of two views a patient."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        [(p, side, view) for p in range(patients) for side in "LR" for view in ("CC", "MLO")],
+        columns=["patient_id", "laterality", "view"],
+    )
+    truth = np.repeat(np.random.default_rng(9).random(2 * patients) < 0.3, 2)
+    logit = rng.normal(skill * truth - 1, 1)
+    facts = {"positive": truth.astype(int), "probability": 1 / (1 + np.exp(-logit))}
+    ages = np.repeat(np.random.default_rng(8).integers(40, 80, patients), 4)
+    return table.assign(image=[f"i{n}" for n in range(len(table))], age=ages, **facts)
+
+
+def run(script, table: pd.DataFrame, folder: Path, **options) -> dict:
+    folder.mkdir(exist_ok=True)
+    table.to_csv(folder / "predictions.csv", index=False)
+    script("report").report(str(folder / "predictions.csv"), **{"resamples": 200, **options})
+    return json.loads((folder / "report" / "metrics.json").read_text())
+
+
+def test_images_breasts_and_patients_are_scored_and_drawn(script, tmp_path: Path, capsys) -> None:
+    table = predictions()
+    found = run(script, table, tmp_path, threshold=0.4)
+    assert found["group_by"] == "patient_id" and found["threshold"] == 0.4
+    assert [found[level]["roc_auc"]["n"] for level in ("image", "breast", "patient")] == [240, 120, 60]
+    auc = found["image"]["roc_auc"]
+    assert auc["value"] == pytest.approx(roc_auc_score(table["positive"], table["probability"]))
+    assert auc["low"] < auc["value"] < auc["high"] and auc["groups"] == 60
+    joined = table.groupby(["patient_id", "laterality"])[["probability", "positive"]].mean()
+    assert found["breast"]["roc_auc"]["value"] == pytest.approx(
+        roc_auc_score(joined["positive"], joined["probability"])
+    )
+    assert set(found["subgroups"]["view"]) == {"CC", "MLO"} and "[50, 60)" in found["subgroups"]["age"]
+    figures = {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
+    assert figures == {"roc", "precision_recall", "reliability", "confusion", "histograms", "subgroups"}
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "## breast" in text and "figures/roc.png" in text and "bootstrap over patient_id" in text
+    assert "roc auc" in capsys.readouterr().out
+
+
+def test_two_models_are_compared_on_the_same_rows(script, tmp_path: Path) -> None:
+    other = predictions(seed=1, skill=0.5)
+    (tmp_path / "other").mkdir()
+    path = tmp_path / "other" / "predictions.csv"
+    other.sample(frac=1, random_state=0).to_csv(path, index=False)
+    found = run(script, predictions(), tmp_path, compare=str(path))
+    apart = [roc_auc_score(t["positive"], t["probability"]) for t in (predictions(), other)]
+    assert found["difference"]["roc_auc"]["value"] == pytest.approx(apart[0] - apart[1])
+    assert found["difference"]["roc_auc"]["low"] > 0
+    other.iloc[1:].to_csv(path, index=False)
+    with pytest.raises(ValueError, match="1 rows are in one only, such as i0"):
+        run(script, predictions(), tmp_path, compare=str(path))
+
+
+def spoil(**columns):
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(**{name: table[name].astype(object) for name in columns}).pipe(_first, columns)
+
+    return change
+
+
+def _first(table: pd.DataFrame, columns: dict) -> pd.DataFrame:
+    for name, value in columns.items():
+        table.loc[0, name] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (spoil(probability=1.2), r"1 of 240 rows .* outside 0 to 1, such as i0"),
+        (spoil(probability=np.nan), "no number for 'probability'"),
+        (spoil(positive=""), "neither true nor false"),
+        (spoil(image="i1"), r"2 of 240 rows .* share their 'image'"),
+        (spoil(patient_id=""), "1 of 240 rows have no 'patient_id'"),
+        (lambda t: t.iloc[:0], "no rows"),
+        (lambda t: t.drop(columns="probability"), r"columns \['probability'\] are missing"),
+    ],
+    ids=["1.2", "NaN", "no label", "twice", "no patient", "empty", "no column"],
+)
+def test_wrong_tables_are_refused_with_count_and_example(script, tmp_path: Path, change, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        run(script, change(predictions()), tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+def test_an_empty_or_missing_file_and_an_unknown_task_are_refused(script, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(ValueError, match=r"a\.csv is empty"):
+        script("report").report(str(tmp_path / "a.csv"))
+    with pytest.raises(FileNotFoundError, match="no table of predictions"):
+        script("report").report(str(tmp_path / "b.csv"))
+    with pytest.raises(ValueError, match="choose binary or classes"):
+        run(script, predictions(), tmp_path, task="regression")
+
+
+def test_one_class_gives_nulls_with_a_warning(script, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="undefined"):
+        found = run(script, predictions().assign(positive=0), tmp_path)
+    assert found["image"]["roc_auc"]["value"] is None and found["image"]["specificity"]["value"] is not None
+
+
+def test_tables_of_the_bundles_are_scored_as_they_are(script, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1, 1, 1], 40)
+    names = np.array(["benign", "malignant", "normal"])
+    table = pd.DataFrame(p, columns=[f"p_{name}" for name in names])
+    table = table.assign(image=[f"i{n}" for n in range(40)], group_id=np.arange(40) // 2, label=rng.choice(names, 40))
+    found = run(script, table.assign(predicted=names[p.argmax(1)]), tmp_path, task="classes")
+    assert found["image"]["accuracy"]["groups"] == 20
+    assert (tmp_path / "report" / "figures" / "confusion.png").is_file()
