@@ -114,5 +114,6 @@ def forest(found: Mapping[str, Mapping[str, Estimate]], whole: Estimate) -> Figu
     axes.axvline(whole.value, color="grey", linestyle="--", linewidth=0.8)
     axes.set_yticks(range(len(rows) + 1), ["all", *(name for name, _ in rows)], fontsize=7)
     axes.invert_yaxis()
-    axes.set(xlabel="AUC with 95 % interval", xlim=(0, 1))
+    lowest = np.nanmin([whole.low, *(one.low for _, one in rows)])
+    axes.set(xlabel="AUC with 95 % interval", xlim=(min(0.4, lowest - 0.02), 1))
     return figure
