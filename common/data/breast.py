@@ -44,8 +44,9 @@ def breast_mask(image: np.ndarray) -> np.ndarray:
     Example:
         >>> picture = np.zeros((200, 100), np.float32)
         >>> _ = cv2.circle(picture, (0, 100), 60, 0.5, -1)
-        >>> int(breast_mask(picture).sum() / (picture > 0).sum() * 100 + 0.5)
-        100
+        >>> mask = breast_mask(picture)
+        >>> bool(mask[picture > 0].all()), bool(mask.sum() < 1.1 * (picture > 0).sum())
+        (True, True)
     """
     small = shrunk(image, ROWS)
     smooth = cv2.GaussianBlur(small, (0, 0), 1)
