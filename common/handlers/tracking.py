@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 import requests
 from ignite.engine import Engine, Events
 from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 from monai.bundle import ConfigParser
 
@@ -26,6 +27,7 @@ from common.metrics.bootstrap import Estimate
 logger = logging.getLogger(__name__)
 STORE = Path("runs")
 PARENT_VARIABLE = "BREAST_IMAGING_PARENT_RUN"
+BOUNDS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}  # a lost server costs seconds
 NOT_LOGGED = ("checkpoint.pt", "mlflow_run.json")
 
 
@@ -42,6 +44,8 @@ def open_store(experiment: str) -> None:
     """
     uri = tracking_uri()
     if uri.startswith("http"):
+        for name, value in BOUNDS.items():
+            os.environ.setdefault(name, value)
         _knock(uri)
     else:
         STORE.mkdir(parents=True, exist_ok=True)
@@ -100,7 +104,8 @@ class MLflowRun:
     """Log an engine's run: hyper-parameters, config, data, metrics, and at the end all of its output folder.
 
     Place it first among the handlers: it opens the run before anything else can fail, and closes it, FINISHED
-    or FAILED, after everything else is done. A resumed run goes on in the same MLflow run.
+    or FAILED, after everything else is done. A resumed run goes on in the same MLflow run. If the server goes away
+    meanwhile, that is said once and training goes on; all there is to log lies in ``output_dir`` as well.
 
     Args:
         experiment: the bundle's name.
@@ -134,6 +139,7 @@ class MLflowRun:
         self.resume, self.prefix, self.enabled = flag(resume), prefix, flag(enabled)
         self.config = calling_config()
         self.run_id: str | None = None
+        self.lost = False
 
     def attach(self, engine: Engine) -> None:
         if not self.enabled or rank() > 0:
@@ -158,8 +164,13 @@ class MLflowRun:
         write_json(known, {"run_id": self.run_id, "tracking_uri": mlflow.get_tracking_uri()})
 
     def _tags(self) -> dict[str, str]:
-        tags = {MLFLOW_GIT_COMMIT: git_revision(), MLFLOW_PARENT_RUN_ID: os.environ.get(PARENT_VARIABLE)}
-        return {key: value for key, value in tags.items() if value}
+        tags: dict[str, Any] = {
+            MLFLOW_GIT_COMMIT: git_revision(),
+            MLFLOW_PARENT_RUN_ID: os.environ.get(PARENT_VARIABLE),
+        }
+        tags |= {"bundle": self.experiment, "experiment": self.config.get("run_name"), "fold": self.config.get("fold")}
+        tags["data_fingerprint"] = (self.datalist or {}).get("fingerprint")
+        return {key: str(value) for key, value in tags.items() if value not in (None, "")}
 
     def _log_start(self) -> None:
         mlflow.log_params({k: str(v)[:500] for k, v in {**hyper_parameters(self.config), **self.facts}.items()})
@@ -175,20 +186,36 @@ class MLflowRun:
     def log_epoch(self, engine: Engine) -> None:
         if self.history_file is not None and self.history_file.is_file():
             row = pd.read_csv(self.history_file).iloc[-1].dropna().to_dict()
-            mlflow.log_metrics(row, step=int(row.pop("epoch")))
+            self._tell(lambda: mlflow.log_metrics(row, step=int(row.pop("epoch"))))
+
+    def _tell(self, log: Callable[[], Any]) -> None:
+        """Log something, unless the server is lost; losing it is said once and stops nothing."""
+        if self.lost:
+            return
+        try:
+            log()
+        except (MlflowException, requests.RequestException) as error:
+            self.lost = True
+            logger.warning(
+                f"MLflow no longer answers ({type(error).__name__}): the rest is kept in {self.folder} alone."
+            )
 
     def finish(self, engine: Engine) -> None:
         engine.remove_event_handler(self.log_epoch, Events.EPOCH_COMPLETED)
         engine.remove_event_handler(self.finish, Events.COMPLETED)
+        self._tell(self._log_end)
+        if not self.lost:
+            logger.info(f"Logged to MLflow run {self.run_id}; browse: mlflow ui --backend-store-uri {tracking_uri()}")
+
+    def _log_end(self) -> None:
         if self.table is not None:
             log_scores(self.table.scores, self.prefix)
         log_folder(self.folder)
         mlflow.end_run()
-        logger.info(f"Logged to MLflow run {self.run_id}; browse: mlflow ui --backend-store-uri {tracking_uri()}")
 
     def fail(self, engine: Engine, error: BaseException) -> None:
         if mlflow.active_run() is not None:
-            mlflow.end_run(status=RunStatus.to_string(RunStatus.FAILED))
+            self._tell(lambda: mlflow.end_run(status=RunStatus.to_string(RunStatus.FAILED)))
         raise error
 
 

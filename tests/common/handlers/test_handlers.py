@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import mlflow
 import pytest
+import requests
 import torch
 from ignite.engine import Engine, Events
 
 from common.handlers.checkpoints import Checkpoints
-from common.handlers.tracking import MLflowRun, hyper_parameters, open_store
+from common.handlers.tracking import BOUNDS, MLflowRun, hyper_parameters, open_store
 from common.handlers.training import SeedEpochs, UpdateAverage, averaged
 
 
@@ -95,3 +102,77 @@ def test_another_kind_of_checkpoint_is_refused(tmp_path: Path) -> None:
     handler = Checkpoints(tmp_path, {"network": network}, network, engine_of(int), resume=True)
     with pytest.raises(ValueError, match="another than configured"):
         handler.start(engine_of(int))
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A real tracking server on the loopback address, with its own store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = f"sqlite:///{tmp_path / 'server.db'}"
+    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += ["--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "artifacts")]
+    process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    uri, before = f"http://127.0.0.1:{port}", mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for name in BOUNDS:
+        monkeypatch.setenv(name, BOUNDS[name])
+    for _ in range(240):
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(f"{uri}/health", timeout=1).ok:
+                break
+        time.sleep(0.5)
+    yield uri, process
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(Exception):
+        mlflow.end_run()
+    mlflow.set_tracking_uri(before)
+
+
+def tracked(folder: Path, during) -> tuple[Engine, MLflowRun]:
+    """An engine of three epochs with a history, and its run; ``during`` is called after each epoch."""
+    folder.mkdir(exist_ok=True)
+    history = folder / "history.csv"
+
+    def write(engine: Engine) -> None:
+        rows = [f"{epoch},{1 / epoch}" for epoch in range(1, engine.state.epoch + 1)]
+        history.write_text("\n".join(["epoch,train_loss", *rows]) + "\n")
+        during(engine)
+
+    engine, run = engine_of(lambda: None), MLflowRun("remote", "a run", folder, history_file=history)
+    run.attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, write)
+    return engine, run
+
+
+@pytest.mark.slow
+def test_a_remote_server_holds_the_run(server, tmp_path: Path) -> None:
+    uri, _ = server
+    engine, run = tracked(tmp_path / "run", lambda engine: None)
+    engine.run([0], max_epochs=3)
+    found = requests.get(f"{uri}/api/2.0/mlflow/runs/get", params={"run_id": run.run_id}, timeout=10).json()["run"]
+    assert found["info"]["status"] == "FINISHED" and found["info"]["run_name"] == "a run"
+    assert {tag["key"]: tag["value"] for tag in found["data"]["tags"]}["bundle"] == "remote"
+    assert {metric["key"]: metric["value"] for metric in found["data"]["metrics"]}["train_loss"] == pytest.approx(1 / 3)
+    listed = requests.get(f"{uri}/api/2.0/mlflow/artifacts/list", params={"run_id": run.run_id}, timeout=10).json()
+    assert "history.csv" in {file["path"] for file in listed["files"]}
+
+
+@pytest.mark.slow
+def test_training_goes_on_when_the_server_goes_away(server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _, process = server
+
+    def kill(engine: Engine) -> None:
+        if engine.state.epoch == 1:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    engine, run = tracked(tmp_path / "run", kill)
+    begin = time.monotonic()
+    with caplog.at_level("WARNING"):
+        assert engine.run([0], max_epochs=3).epoch == 3
+    assert time.monotonic() - begin < 120 and run.lost
+    assert sum("no longer answers" in record.message for record in caplog.records) == 1
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 4
