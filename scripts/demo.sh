@@ -7,7 +7,7 @@ bash scripts/setup.sh
 export PATH="$PWD/.venv/bin:$PATH"
 demo=runs/demo
 configs=bundles/busi_attention_unet/configs
-small="--image_size [96,96] --epochs ${DEMO_EPOCHS:-40}"
+small="--image_size [96,96] --epochs ${DEMO_EPOCHS:-100}"
 
 if [ ! -e "$demo/phantoms/normal" ]; then
     python scripts/make_phantoms.py busi --output_dir "$demo/phantoms.part" --number 240
