@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
+
+from common.transforms.each import EachKey
 
 
 class ClassIndex(Transform):
@@ -26,15 +27,8 @@ class ClassIndex(Transform):
         return torch.tensor(self.classes.index(name))
 
 
-class ClassIndexd(MapTransform):
+class ClassIndexd(EachKey):
     """Dictionary version of `ClassIndex`."""
 
     def __init__(self, keys: KeysCollection, classes: Sequence[str], allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.index = ClassIndex(classes)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.index(result[key])
-        return result
+        super().__init__(keys, ClassIndex(classes), allow_missing_keys)
