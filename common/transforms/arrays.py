@@ -25,7 +25,7 @@ def like(image: torch.Tensor, values: np.ndarray) -> torch.Tensor:
     """Return values as a tensor of an image's kind, with its metadata and history."""
     result = torch.as_tensor(values).to(device=image.device, dtype=image.dtype)
     if isinstance(image, MetaTensor):
-        return MetaTensor(result, meta=image.meta, applied_operations=image.applied_operations)
+        return MetaTensor(result, meta=dict(image.meta), applied_operations=list(image.applied_operations))
     return result
 
 

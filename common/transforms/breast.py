@@ -93,7 +93,7 @@ def current_spacing(image: torch.Tensor) -> tuple[float, float] | None:
     ``pixel_spacing`` in the metadata is that of the image as it was loaded; the affine tells what became of it.
     """
     spacing = image.meta.get("pixel_spacing") if isinstance(image, MetaTensor) else None
-    if not spacing:
+    if spacing is None or not np.isfinite(spacing).all():
         return None
     scale = np.linalg.norm(np.asarray(image.affine)[:2, :2], axis=0)  # type: ignore[attr-defined]
     return float(spacing[0] * scale[0]), float(spacing[1] * scale[1])

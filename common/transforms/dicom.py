@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
@@ -12,6 +13,11 @@ from monai.transforms import Transform
 from common.data.mammogram import Size, read_mammogram
 from common.transforms.each import EachKey
 
+UNSAID: dict[str, Any] = {
+    **dict.fromkeys(("view", "laterality", "photometric_interpretation", "voi", "quality_flags"), ""),
+    "pixel_spacing": (float("nan"), float("nan")),
+}
+
 
 class LoadMammogram(Transform):
     """Load a mammogram as a radiologist sees it: (1, H, W) float32 in [0, 1], rows first, tissue bright.
@@ -19,9 +25,10 @@ class LoadMammogram(Transform):
     DICOM goes through modality look-up, VOI window or table, padding (to 0) and polarity; a file without a window is
     windowed by robust percentiles within the breast. Integers of the other formats are divided by their range.
 
-    Metadata: ``view``, ``laterality``, ``pixel_spacing`` ((row, column) in mm), ``implant``,
-    ``photometric_interpretation``, ``source_shape``, ``voi`` (what was used), ``filename_or_obj`` and
-    ``spatial_shape``. What the source does not say is None. Nothing in it tells who the patient is.
+    Metadata: ``view``, ``laterality``, ``pixel_spacing`` ((row, column) in mm), ``implant`` ("yes" or "no"),
+    ``photometric_interpretation``, ``source_shape``, ``voi`` (what was used), ``filename_or_obj``, ``spatial_shape``,
+    and ``quality_flags`` (none yet). What the source does not say is "", and NaN for the spacing, since batches cannot
+    hold None. Nothing in it tells who the patient is.
 
     Args:
         max_size: make the image smaller by area until it fits: pixels of the longer side, or (rows, columns).
@@ -46,7 +53,9 @@ class LoadMammogram(Transform):
 
     def __call__(self, path: str | os.PathLike) -> MetaTensor:
         values, facts = read_mammogram(path, self.max_size, self.exact, self.window)
-        meta = {**facts, "filename_or_obj": str(path), "spatial_shape": values.shape}
+        said = {key: value for key, value in facts.items() if value is not None}
+        meta = {**UNSAID, **said, "filename_or_obj": str(path), "spatial_shape": values.shape}
+        meta["implant"] = {None: "", True: "yes", False: "no"}[facts["implant"]]
         return MetaTensor(torch.from_numpy(values)[None], meta=meta)
 
 

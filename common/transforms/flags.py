@@ -24,7 +24,7 @@ def flags_of(image: torch.Tensor) -> list[str]:
 
 def add_flags(image: torch.Tensor, flags: Iterable[str]) -> None:
     """Add flags to an image's metadata; one that is there already is not repeated."""
-    if isinstance(image, MetaTensor):
+    if isinstance(image, MetaTensor):  # written even where there are none: a batch keeps only what all its items have
         image.meta[KEY] = ";".join(dict.fromkeys([*flags_of(image), *flags]))
 
 
@@ -37,7 +37,8 @@ class AssessQuality(Transform):
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         meta = image.meta if isinstance(image, MetaTensor) else {}
-        add_flags(image, quality_flags(picture(image), meta.get("laterality"), meta.get("implant")))
+        implant = {"yes": True, "no": False}.get(str(meta.get("implant", "")))
+        add_flags(image, quality_flags(picture(image), meta.get("laterality"), implant))
         return image
 
 

@@ -104,6 +104,7 @@ class RandWarp(RandomizableTransform, InvertibleTransform):
         result = image if self.warp is None else sampled(image, self.warp.apply, mode, self.padding)
         if get_track_meta() and isinstance(result, MetaTensor):
             self.push_transform(result, extra_info={"warp": self.warp, "mode": mode})
+            result.meta.setdefault(DISTORTED, False)
             if self.warp is not None:
                 result.affine = result.affine @ _as_affine(self.warp)
                 result.meta[DISTORTED] = bool(image.meta.get(DISTORTED)) or self.warp.bend is not None  # type: ignore[attr-defined]

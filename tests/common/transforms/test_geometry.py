@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Compose, Flipd, Resized, Rotate90d, SpatialPadd, Zoomd
+from pydicom.uid import ExplicitVRLittleEndian
 
+from common.data.dicom.write import grey_dataset, write_dicom
+from common.data.mammogram import write_mammogram
 from common.data.mammogram_phantoms import Breast, Mammogram, draw_mammogram
 from common.transforms.boxes import PlaceBoxesd, boxes_to_image, boxes_to_source
 from common.transforms.breast import CropBorderd, CropBreast, CropBreastd, OrientBreastd, current_spacing
+from common.transforms.dicom import LoadMammogramd
 from common.transforms.flags import AssessQualityd, flags_of
 from common.transforms.pectoral import RemovePectorald
 from common.transforms.shape import PadToSquared, RandResizedCropd, ResizeToFitd
@@ -267,3 +273,35 @@ def test_nothing_is_ever_removed_from_a_cc_view(seed: int) -> None:
     done = RemovePectorald("image")(data)["image"]
     assert torch.equal(done.as_tensor(), data["image"].as_tensor())
     assert "not MLO" in done.meta["pectoral"] and flags_of(done) == []
+
+
+def test_mammograms_that_say_different_things_batch_and_come_apart_again(tmp_path: Path) -> None:
+    drawn = item("R")[1].picture
+    words = np.round(drawn * 4095).astype(int)
+    told = {
+        "ViewPosition": "MLO",
+        "ImageLaterality": "R",
+        "ImagerPixelSpacing": [0.1, 0.1],
+        "BreastImplantPresent": "NO",
+    }
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    write_dicom(tmp_path / "told.dcm", grey_dataset(words, 12, ExplicitVRLittleEndian, **window, **told))
+    write_mammogram(tmp_path / "untold.tif", drawn)
+    chain = Compose(
+        [
+            LoadMammogramd("image"),
+            AssessQualityd("image"),
+            RemovePectorald("image"),
+            OrientBreastd("image"),
+            CropBreastd("image"),
+            RandWarpd("image", rotate=5, prob=0.5),
+            Resized("image", (64, 48)),
+        ]
+    )
+    data = [{"image": tmp_path / name} for name in ("told.dcm", "untold.tif")]
+    batch = next(iter(DataLoader(Dataset(data, chain), batch_size=2)))["image"]
+    assert batch.shape == (2, 1, 64, 48) and batch.meta["view"] == ["MLO", ""] and batch.meta["implant"] == ["no", ""]
+    one, other = decollate_batch(batch)
+    assert one.meta["laterality"] == "R" and other.meta["laterality"] == ""
+    assert current_spacing(one) is not None and current_spacing(other) is None
+    assert one.meta["pectoral"] == "removed" and "unknown" in other.meta["pectoral"]
