@@ -92,7 +92,8 @@ def _search(picture: np.ndarray, breast: np.ndarray) -> Pectoral:
     x, y, fall = float(across[best]), float(down[best]), float(scores[best])
     mask = _corner(log, breast, x, y)
     around = _triangle(log.shape, 1.3 * x, 1.3 * y) & breast & ~mask
-    contrast = float(np.median(blurred[mask]) / max(np.median(blurred[around]), 1e-3)) if mask.any() else 0.0
+    beside = float(np.median(blurred[around])) if around.any() else float("nan")
+    contrast = float(np.median(blurred[mask])) / max(beside, 1e-3) if mask.any() else 0.0
     reason = _doubt(fall, contrast, mask.sum() / breast.sum())
     return Pectoral(None if reason else mask, reason, float(np.degrees(np.arctan2(y, x))), fall, contrast)
 
@@ -180,9 +181,9 @@ def _best_path(gains: np.ndarray) -> np.ndarray:
 
 def _doubt(fall: float, contrast: float, share: float) -> str:
     """Return why an edge is not believed to be the muscle's, or nothing."""
-    if fall < LEAST_FALL:
+    if not fall >= LEAST_FALL:
         return f"the brightness across its edge falls too little ({fall:.3f} of {LEAST_FALL})"
-    if contrast < LEAST_CONTRAST:
+    if not contrast >= LEAST_CONTRAST:  # undefined where no tissue is left beside it
         return f"it is not brighter than the tissue beside it ({contrast:.2f} times)"
     if fall + contrast - 1 < LEAST_EVIDENCE:
         return f"fall ({fall:.3f}) and contrast ({contrast:.2f}) of its edge are both small"
