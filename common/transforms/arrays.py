@@ -29,6 +29,13 @@ def like(image: torch.Tensor, values: np.ndarray) -> torch.Tensor:
     return result
 
 
+def renewed(image: torch.Tensor) -> torch.Tensor:
+    """Return an image with the same pixels and metadata of its own, so that notes on it do not reach the input."""
+    if not isinstance(image, MetaTensor):
+        return image
+    return MetaTensor(image.as_tensor(), meta=dict(image.meta), applied_operations=list(image.applied_operations))
+
+
 def check_same_size(data: Mapping[Hashable, Any], keys: Iterable[Hashable], ref_key: Hashable) -> None:
     """Refuse masks of another size than their image.
 

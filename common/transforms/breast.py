@@ -14,7 +14,7 @@ from monai.transforms import Crop, Flip, Transform
 
 from common.data.breast import Side, bounding_box, breast_mask, chest_wall_side
 from common.data.quality import EXPECTED_SIDE, LATERALITY, NO_BREAST
-from common.transforms.arrays import check_same_size, like, picture
+from common.transforms.arrays import check_same_size, like, picture, renewed
 from common.transforms.each import EachKey, EachKeyInvertible
 from common.transforms.flags import add_flags
 
@@ -158,8 +158,9 @@ class OrientBreast(Flip):
         """Mirror any (C, H, W), or note that it was left as it is."""
         if mirrored:
             return super().__call__(image)
-        self.push_transform(image, extra_info={"mirrored": False})
-        return image
+        kept = renewed(image)
+        self.push_transform(kept, extra_info={"mirrored": False})
+        return kept
 
     def inverse(self, data: torch.Tensor) -> torch.Tensor:
         info = self.get_most_recent_transform(data).get("extra_info") or {}

@@ -15,7 +15,7 @@ from monai.utils import TraceKeys, ensure_tuple
 from common.data.breast import breast_mask
 from common.data.pectoral import find_pectoral, pectoral_mask
 from common.data.quality import NO_PECTORAL
-from common.transforms.arrays import check_same_size, picture
+from common.transforms.arrays import check_same_size, picture, renewed
 from common.transforms.each import EachKeyInvertible
 from common.transforms.flags import add_flags
 
@@ -45,6 +45,7 @@ class RemovePectoral(InvertibleTransform):
         self.view = view
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        image = renewed(image)
         grey = picture(image)
         meta = image.meta if isinstance(image, MetaTensor) else {}
         view = meta.get("view") or self.view

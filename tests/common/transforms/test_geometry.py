@@ -305,3 +305,14 @@ def test_mammograms_that_say_different_things_batch_and_come_apart_again(tmp_pat
     assert one.meta["laterality"] == "R" and other.meta["laterality"] == ""
     assert current_spacing(one) is not None and current_spacing(other) is None
     assert one.meta["pectoral"] == "removed" and "unknown" in other.meta["pectoral"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: RemovePectorald("image"), lambda: OrientBreastd("image")], ids=["muscle", "side"]
+)
+def test_nothing_to_do_leaves_no_trace_on_the_input(make) -> None:
+    data, _ = item("L", "CC")
+    done = make()(data)["image"]
+    assert len(done.applied_operations) == 1 and not data["image"].applied_operations
+    plain = data["image"].as_tensor()
+    assert torch.equal(kind("image")({"image": plain})["image"].as_subclass(torch.Tensor), plain)
