@@ -15,7 +15,7 @@ from monai.bundle import ConfigWorkflow
 from common.data.bundle import bundle_root, new_run_dir
 from common.data.datalist import folds_of, load_datalist
 from common.data.files import read_json, write_csv, write_json
-from common.handlers.tracking import PARENT_VARIABLE, log_scores, open_store
+from common.handlers.tracking import PARENT_VARIABLE, known_run, log_scores, open_store
 from common.metrics.bootstrap import Estimate
 from common.metrics.folds import nested_operating_points
 from common.metrics.tables import choose_operating_point, has_classes, has_masks, metrics_table, readable, score
@@ -133,11 +133,11 @@ def _summarise(folder: Path, folds: list[int], classes: list[str]) -> dict:
     """Write the out-of-fold tables, metrics and figures of the folds; return the scores."""
     predictions, areas = _read(folder, folds, "predictions.csv"), _read(folder, folds, "mask_areas.csv")
     assert predictions is not None
+    predictions, points = nested_operating_points(predictions, areas, classes)
+    write_json(folder / "operating_points.json", points)
+    write_json(folder / "operating_point.json", choose_operating_point(predictions, areas, classes))
     if areas is not None:
-        predictions, points = nested_operating_points(predictions, areas, classes)
         write_csv(folder / "mask_areas.csv", areas)
-        write_json(folder / "operating_points.json", points)
-        write_json(folder / "operating_point.json", choose_operating_point(predictions, areas, classes))
     write_csv(folder / "predictions.csv", predictions)
     scores = score(predictions, classes)
     write_csv(folder / "metrics.csv", metrics_table(scores))
@@ -170,7 +170,7 @@ class _Parent:
     def __enter__(self) -> _Parent:
         open_store(self.bundle)
         note = self.folder / "mlflow_run.json"
-        known = read_json(note)["run_id"] if note.is_file() else None
+        known = known_run(note)
         with mlflow.start_run(run_id=known, run_name=None if known else self.name) as run:
             self.run_id = run.info.run_id
         write_json(note, {"run_id": self.run_id, "tracking_uri": mlflow.get_tracking_uri()})

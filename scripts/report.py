@@ -13,9 +13,8 @@ from common.data.datalist import GROUP_KEYS
 from common.data.files import read_json, write_json, write_whole
 from common.metrics import two_class
 from common.metrics.bootstrap import Estimate
-from common.metrics.tables import has_classes, readable, score
-from common.reports import figures
-from common.reports import two_class as drawn
+from common.metrics.tables import readable
+from common.reports import figures, tasks
 from common.reports.errors import run_command
 
 logger = logging.getLogger(__name__)
@@ -31,24 +30,35 @@ def report(
     group_by: str | None = None,
     threshold: float | None = None,
     operating_point: str | None = None,
+    nested: str | None = None,
+    calibration: str | None = "temperature",
+    prevalence: float | None = None,
     rule: str = "mean",
+    lesions: str | None = None,
     compare: str | None = None,
     resamples: int = 2000,
 ) -> None:
     """Write metrics.json, report.md and figures/ for a table of predictions.
 
     Args:
-        predictions: a CSV file with a row per image.
-        task: "binary" (one probability, one truth) or "classes" (label and p_<class>, with or without masks, as the
-            bundles write them).
+        predictions: a CSV file with a row per image; for detection with a row per box.
+        task: "binary" (one probability, one truth), "classes" (label and p_<class>, with or without masks, as the
+            bundles write them), "segmentation" (true_px, predicted_px and overlap_px of each image) or "detection"
+            (image, x1, y1, x2, y2, score).
         output_dir: where they go; a folder report/ beside the table by default.
         probability: the column of the positive class's probability (binary).
         truth: the column of the truth: 1 and 0, true and false, malignant and benign, … (binary).
         identity: the column that names a row.
         group_by: what intervals are resampled over; patient_id or group_id where the table has one.
         threshold: from which a probability is a call (binary); choose it on other data. Default .5.
-        operating_point: a JSON file with "threshold" instead.
+        operating_point: a JSON file with "threshold" (and "calibration") instead.
+        nested: with a column 'fold': give each fold the calibration and threshold that the others choose: best_f1,
+            sensitivity=.9, specificity=.9 or recall_rate=.1 (binary).
+        calibration: temperature, isotonic or none, for --nested.
+        prevalence: carry the probabilities of an operating point from its prevalence to this one.
         rule: how images become breasts and patients: mean, max or noisy_or.
+        lesions: for detection, a table with a row per lesion (image, x1, y1, x2, y2, and what is grouped by); images
+            without one stand there with empty coordinates.
         compare: another table of the same rows: differences, paired (binary).
         resamples: of the bootstrap.
 
@@ -58,18 +68,26 @@ def report(
     """
     target = Path(output_dir) if output_dir else Path(predictions).parent / "report"
     table = _read(predictions)
-    group = _group(table, group_by, identity)
-    if task == "classes":
-        content, pictures = _classes(table, group, resamples)
+    if task == "detection":
+        if lesions is None:
+            raise ValueError("Detections are scored against lesions: give --lesions LESIONS.csv.")
+        known = _read(lesions)
+        group = _group(known, group_by, identity)
+        content, pictures = tasks.detection(table, known, group, resamples)
+    elif task in ("classes", "segmentation"):
+        group = _group(table, group_by, identity)
+        content, pictures = getattr(tasks, task)(table, group, resamples)
     elif task == "binary":
-        point = _threshold(threshold, operating_point)
-        table = two_class.checked_table(table, probability, truth, identity, predictions)
-        content, pictures = _binary(table, point, group, rule, resamples)
+        group = _group(table, group_by, identity)
+        point = read_json(Path(operating_point)) if operating_point else None
+        ways = (threshold, point, nested, None if calibration == "none" else calibration, prevalence)
+        table = tasks.decided(two_class.checked_table(table, probability, truth, identity, predictions), *ways)
+        content, pictures = tasks.binary(table, group, rule, resamples)
         if compare is not None:
-            other = two_class.checked_table(_read(compare), probability, truth, identity, compare)
-            content["difference"] = two_class.compare(table, other, point, identity, group, resamples)
+            other = tasks.decided(two_class.checked_table(_read(compare), probability, truth, identity, compare), *ways)
+            content["difference"] = two_class.compare(table, other, identity, group, resamples)
     else:
-        raise ValueError(f"Unknown task '{task}': choose binary or classes.")
+        raise ValueError(f"Unknown task '{task}': choose binary, classes, segmentation or detection.")
     _write(target, {"table": predictions, "group_by": group, **content}, pictures)
 
 
@@ -93,49 +111,6 @@ def _group(table: pd.DataFrame, group_by: str | None, identity: str) -> str:
             f"No {' or '.join(GROUP_KEYS)}: every row counts as independent, so intervals may be too narrow."
         )
     return found
-
-
-def _threshold(threshold: float | None, operating_point: str | None) -> float:
-    if operating_point is not None:
-        return float(read_json(Path(operating_point))["threshold"])
-    return 0.5 if threshold is None else float(threshold)
-
-
-def _binary(
-    table: pd.DataFrame, threshold: float, group: str, rule: str, resamples: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    levels = two_class.score_levels(table, threshold, group, rule, resamples)
-    parts = two_class.subgroups(table, group, resamples=resamples)
-    scores = levels["image"]
-    pictures = (
-        {
-            "roc": drawn.roc(table, threshold, group, scores),
-            "precision_recall": drawn.precision_recall(table, threshold, scores),
-            "reliability": drawn.reliability_curve(table, scores),
-            "confusion": drawn.confusion_of_calls(table, threshold),
-            "histograms": drawn.histograms(table, threshold),
-        }
-        if table[two_class.POSITIVE].nunique() == 2
-        else {}
-    )
-    if parts:
-        pictures["subgroups"] = drawn.forest(parts, scores["roc_auc"])
-    return {"threshold": threshold, "rule": rule, **levels, "subgroups": parts}, pictures
-
-
-def _classes(table: pd.DataFrame, group: str, resamples: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    lacks = [name for name in ("image", "label") if name not in table]
-    classes = [column.removeprefix("p_") for column in map(str, table) if column.startswith("p_")]
-    if lacks or table.empty:
-        raise ValueError(f"The table lacks the columns {lacks}, or rows; it has {list(table.columns)}.")
-    table = table.assign(group_id=table[group])
-    pictures = {}
-    if has_classes(table):
-        pictures = {name: draw(table, classes) for name, draw in _CLASS_FIGURES.items()}
-    return {"image": score(table, classes, resamples)}, pictures
-
-
-_CLASS_FIGURES = {"roc_curves": figures.roc_curves, "confusion": figures.confusion}
 
 
 def _write(target: Path, content: dict[str, Any], pictures: Mapping[str, Any]) -> None:

@@ -159,7 +159,7 @@ class ReleaseLastWeights:
     ) -> None:
         if operating_point is None or not Path(operating_point).is_file():
             raise FileNotFoundError(
-                f"No operating point at '{operating_point}'. Give --operating_point the operating_point.json that "
+                f"No operating point at '{operating_point}'. Give --chosen_point the operating_point.json that "
                 "cross_validate.py wrote for this recipe and these data: no fold is left to choose one on."
             )
         self.folder, self.facts = Path(ckpt_dir), dict(facts)

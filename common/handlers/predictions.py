@@ -30,7 +30,8 @@ class PredictionTable(Metric):
     metrics of `common.metrics.tables.score` go into ``engine.state.metrics`` as well. With several processes
     the rows of all are gathered, so that each computes what one process would.
 
-    Expects items with ``image, label, group_id, true_mask`` and, in the output, ``class_probability`` (C,) and
+    Expects items with ``image, label, group_id, true_mask`` and, in the output, ``class_probability`` (C,),
+    ``raw_class_probability`` (C,) where they were calibrated, and
     ``mask_probability`` (1, H, W) at the size of ``true_mask`` (1, H, W).
 
     Args:
@@ -65,11 +66,15 @@ class PredictionTable(Metric):
         row = {"image": _short(name), **{k: item[k] for k in IDENTITY if k in item}}
         row["label"] = self.classes[int(item["label"])]
         if "class_probability" in output:
-            values = output["class_probability"].cpu().numpy()
-            row |= {f"p_{c}": float(v) for c, v in zip(self.classes, values, strict=True)}
+            row |= self._columns("p", output["class_probability"])
+        if "raw_class_probability" in output:
+            row |= self._columns("raw", output["raw_class_probability"])
         if "mask_probability" in output:
             self._add_areas(row["image"], item, output, picture)
         self.rows.append({k: _plain(v) for k, v in row.items()})
+
+    def _columns(self, prefix: str, values: torch.Tensor) -> dict[str, float]:
+        return {f"{prefix}_{c}": float(v) for c, v in zip(self.classes, values.cpu(), strict=True)}
 
     def _add_areas(self, name: str, item: Mapping[str, Any], output: Mapping[str, Any], picture: bool) -> None:
         probability = output["mask_probability"][0].cpu().numpy()
@@ -108,8 +113,6 @@ class PredictionTable(Metric):
 
     def choose(self) -> dict[str, Any]:
         """Return the operating point that these predictions suggest: for data they do not hold."""
-        if self.areas is None:
-            return {"mask_threshold": None, "normal_threshold": None}
         self.point = choose_operating_point(self.predictions, self.areas, self.classes)
         self._decide()
         return {**self.point, "n": len(self.predictions)}

@@ -66,6 +66,18 @@ def _knock(uri: str) -> None:
         ) from error
 
 
+def known_run(note: Path) -> str | None:
+    """Return the run that ``mlflow_run.json`` names, if the store that is open holds it."""
+    run_id = read_json(note)["run_id"] if note.is_file() else None
+    if run_id is not None:
+        try:
+            mlflow.MlflowClient().get_run(run_id)
+        except MlflowException:
+            logger.warning(f"{note} names a run that is not in {mlflow.get_tracking_uri()}: a new one is begun.")
+            return None
+    return run_id
+
+
 def git_revision() -> str | None:
     """Return the revision that this code runs from, with '-dirty' for uncommitted changes; None outside git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
@@ -152,16 +164,17 @@ class MLflowRun:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_epoch)
         engine.add_event_handler(Events.COMPLETED, self.finish)
         open_store(self.experiment)
-        known = self.folder / "mlflow_run.json"
-        if self.resume and known.is_file():
-            mlflow.start_run(run_id=read_json(known)["run_id"], log_system_metrics=True)
+        note = self.folder / "mlflow_run.json"
+        known = known_run(note) if self.resume else None
+        if known is not None:
+            mlflow.start_run(run_id=known, log_system_metrics=True)
         else:
             mlflow.start_run(run_name=self.run_name, tags=self._tags(), log_system_metrics=True)
             self._log_start()
         run = mlflow.active_run()
         assert run is not None
         self.run_id = run.info.run_id
-        write_json(known, {"run_id": self.run_id, "tracking_uri": mlflow.get_tracking_uri()})
+        write_json(note, {"run_id": self.run_id, "tracking_uri": mlflow.get_tracking_uri()})
 
     def _tags(self) -> dict[str, str]:
         tags: dict[str, Any] = {

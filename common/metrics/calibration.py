@@ -6,19 +6,21 @@ and applied to probabilities of the positive class by `calibrated`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, softmax
 from sklearn.isotonic import IsotonicRegression
 
 from common.metrics.classification import as_weights
 
 BINS = 15
 SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1 where a logarithm is taken
+TINY = 1e-12  # and that far from 0 where only one end matters
 Calibration = Mapping[str, Any]
 
 
@@ -81,6 +83,10 @@ def _best_temperature(truth: np.ndarray, logit: np.ndarray) -> float:
     def loss(log_temperature: float) -> float:
         return float(np.logaddexp(0, -sign * logit / np.exp(log_temperature)).mean())
 
+    return _minimum(loss)
+
+
+def _minimum(loss: Callable[[float], float]) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
 
 
@@ -98,6 +104,39 @@ def calibrated(probability: ArrayLike, calibration: Calibration | None) -> np.nd
     if calibration["kind"] == "isotonic":
         return np.interp(p, calibration["from"], calibration["to"])
     raise ValueError(f"Unknown calibration '{calibration['kind']}': expected temperature or isotonic.")
+
+
+def fit_class_calibration(truth: ArrayLike, probabilities: np.ndarray) -> dict[str, Any]:
+    """Fit one temperature for all classes, by likelihood.
+
+    Args:
+        truth: class index (n,).
+        probabilities: (n, C).
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (2017), section 4.2.
+    """
+    logs = np.log(np.clip(probabilities, TINY, 1))
+    rows, classes = np.arange(len(logs)), np.asarray(truth, int)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logs / np.exp(log_temperature)
+        return float((logsumexp(scaled, axis=1) - scaled[rows, classes]).mean())
+
+    return {"kind": "temperature", "temperature": _minimum(loss)}
+
+
+def calibrated_classes(probabilities: np.ndarray, calibration: Calibration | None) -> np.ndarray:
+    """Return probabilities (n, C) at a calibration's temperature; without one as they are.
+
+    >>> calibrated_classes(np.array([[0.2, 0.8]]), {"kind": "temperature", "temperature": 1.0}).round(6).tolist()
+    [[0.2, 0.8]]
+    """
+    p = np.asarray(probabilities, float)
+    if calibration is None:
+        return p
+    if calibration["kind"] != "temperature":
+        raise ValueError(f"Several classes are calibrated by temperature, not by '{calibration['kind']}'.")
+    return softmax(np.log(np.clip(p, TINY, 1)) / calibration["temperature"], axis=1)
 
 
 def at_prevalence(probability: ArrayLike, fitted: float, wanted: float) -> np.ndarray:

@@ -1,8 +1,9 @@
 """From probabilities to a decision, at an operating point that was chosen on other data.
 
-An operating point is a dictionary: ``mask_threshold``, the probability from which a pixel is lesion, and
-``normal_threshold``, the probability from which an image is called lesion-free. Either may be None: .5 for the mask,
-the most probable class for the image.
+An operating point is a dictionary: ``mask_threshold``, the probability from which a pixel is lesion,
+``normal_threshold``, the (calibrated) probability from which an image is called lesion-free, and ``calibration``
+(`common.metrics.calibration`) of the class probabilities. Each may be None: .5 for the mask, the most probable class
+for the image, the network's own probabilities.
 """
 
 from __future__ import annotations

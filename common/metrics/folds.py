@@ -11,13 +11,13 @@ from common.metrics.tables import apply_operating_point, choose_operating_point
 
 
 def nested_operating_points(
-    predictions: pd.DataFrame, areas: pd.DataFrame, classes: Sequence[str]
+    predictions: pd.DataFrame, areas: pd.DataFrame | None, classes: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[int, dict[str, Any]]]:
     """Give each fold the operating point that the out-of-fold predictions of the **other** folds choose.
 
     Args:
         predictions: out-of-fold rows of all folds, with ``image`` and ``fold``.
-        areas: the masks' areas by image and threshold.
+        areas: the masks' areas by image and threshold, if there are masks.
         classes: class names.
 
     Returns:

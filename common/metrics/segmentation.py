@@ -60,3 +60,22 @@ def best_threshold(
     if not (true > 0).any():
         raise ValueError("A threshold cannot be chosen: no image of this part has a lesion.")
     return float(thresholds[np.nanmean(iou(overlap, predicted, true[:, None]), axis=0).argmax()])
+
+
+def dice_per_lesion(predicted: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return the Dice of each lesion's mask with that of the detection which found it; 0 for a missed lesion.
+
+    Args:
+        predicted: masks of an image's detections, bool (N, H, W).
+        true: masks of its lesions, bool (M, H, W).
+        found: the lesion of each detection (N,), as `common.metrics.detection.match` gives it.
+
+    Returns:
+        (M,).
+    """
+    result = np.zeros(len(true))
+    for mask, lesion in zip(predicted, found, strict=True):
+        if lesion >= 0:
+            overlap = np.logical_and(mask, true[lesion]).sum()
+            result[lesion] = 2 * overlap / (mask.sum() + true[lesion].sum())
+    return result

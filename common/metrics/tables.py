@@ -1,9 +1,9 @@
 """Score a table of predictions: every figure of a report comes from here.
 
 ``predictions.csv`` has a row per image: ``image, group_id, split, fold, label``, ``p_<class>`` for each class,
-``predicted``, and ``true_px, predicted_px, overlap_px`` of the final mask. ``mask_areas.csv`` has a row per
-image and threshold: ``image, threshold, true_px, predicted_px, overlap_px`` of the mask before the class has
-its say. Columns of a task that a network lacks are missing.
+``predicted``, ``raw_<class>`` where the probabilities were calibrated, and ``true_px, predicted_px, overlap_px`` of the
+final mask. ``mask_areas.csv`` has a row per image and threshold: ``image, threshold, true_px, predicted_px,
+overlap_px`` of the mask before the class has its say. Columns of a task that a network lacks are missing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from common.metrics.bootstrap import Estimate, Statistic, estimate
+from common.metrics.calibration import calibrated_classes, fit_class_calibration
 from common.metrics.classification import accuracy, balanced_accuracy, macro_auc, roc_auc, weighted_mean
 from common.metrics.decisions import LESION_FREE, OperatingPoint, call_classes, mask_threshold
 from common.metrics.segmentation import best_threshold, dice, iou
@@ -44,21 +45,47 @@ def mask_grid(areas: pd.DataFrame, images: Sequence[str]) -> tuple[np.ndarray, n
     return wide["true_px"].to_numpy()[:, 0], wide["predicted_px"].to_numpy(), wide["overlap_px"].to_numpy(), grid
 
 
+def calibrate(predictions: pd.DataFrame, classes: Sequence[str], point: OperatingPoint | None) -> pd.DataFrame:
+    """Return a table whose ``p_<class>`` are calibrated as an operating point says, from the network's own.
+
+    The network's own stand in ``raw_<class>`` afterwards, so that another calibration can always replace this one.
+    """
+    if f"p_{classes[0]}" not in predictions or (point or {}).get("calibration") is None:
+        return predictions
+    names = [f"raw_{name}" if f"raw_{name}" in predictions else f"p_{name}" for name in classes]
+    own = predictions[names].to_numpy(float)
+    wanted = calibrated_classes(own, point["calibration"])  # type: ignore[index]
+    columns = {f"raw_{name}": own[:, i] for i, name in enumerate(classes)}
+    return predictions.assign(**{f"p_{name}": wanted[:, i] for i, name in enumerate(classes)}, **columns)
+
+
+def _truth(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    return predictions["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
+
+
 MAX_FALSE_MASKS = 0.1  # of the lesion-free images that an operating point is chosen on
 
 
 def choose_operating_point(
-    predictions: pd.DataFrame, areas: pd.DataFrame, classes: Sequence[str], minimum: int = 50
+    predictions: pd.DataFrame, areas: pd.DataFrame | None, classes: Sequence[str], minimum: int = 50
 ) -> dict[str, Any]:
     """Return the operating point that these images suggest: to be applied to images they do not hold.
 
-    The mask's threshold is that of best mean IoU over the lesions. The threshold for 'lesion-free' is then the one
+    The class probabilities get a calibration by temperature. The mask's threshold is that of best mean IoU over the
+    lesions. The threshold for 'lesion-free' is then the one
     of best mean Dice over the lesions among those that leave a mask on at most ``MAX_FALSE_MASKS`` of the lesion-free
     images, where the table has both. On fewer than ``minimum`` lesion-free images that share is too coarse to choose
     by, and the most probable class is kept.
     """
+    point: dict[str, Any] = {"mask_threshold": None, "normal_threshold": None}
+    if has_classes(predictions):
+        raw = calibrate(predictions, classes, {"calibration": {"kind": "temperature", "temperature": 1.0}})
+        point["calibration"] = fit_class_calibration(_truth(raw, classes), class_probabilities(raw, classes))
+        predictions = calibrate(raw, classes, point)
+    if areas is None:
+        return point
     true, predicted, overlap, grid = mask_grid(areas, list(predictions["image"]))
-    point: dict[str, Any] = {"mask_threshold": best_threshold(overlap, predicted, true, grid), "normal_threshold": None}
+    point["mask_threshold"] = best_threshold(overlap, predicted, true, grid)
     if not has_classes(predictions) or (true == 0).sum() < max(minimum, 1):
         return point
     probabilities = class_probabilities(predictions, classes)[:, list(classes).index(LESION_FREE)]
@@ -76,9 +103,9 @@ def choose_operating_point(
 def apply_operating_point(
     predictions: pd.DataFrame, areas: pd.DataFrame | None, classes: Sequence[str], point: OperatingPoint | None
 ) -> pd.DataFrame:
-    """Return the predictions with what each image is called, and with the areas of its final mask; the mask of an
-    image that is called lesion-free is empty."""
-    table = predictions.copy()
+    """Return the predictions, calibrated, with what each image is called, and with the areas of its final mask; the
+    mask of an image that is called lesion-free is empty."""
+    table = calibrate(predictions, classes, point).copy()
     kept: np.ndarray | bool = True
     if f"p_{classes[0]}" in table:
         table["predicted"] = call_classes(class_probabilities(table, classes), classes, point)
@@ -129,7 +156,7 @@ def _mask_statistics(table: pd.DataFrame) -> Mapping[str, tuple[pd.DataFrame, St
 
 
 def _class_statistics(table: pd.DataFrame, classes: Sequence[str]) -> Mapping[str, tuple[pd.DataFrame, Statistic]]:
-    truth = table["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
+    truth = _truth(table, classes)
     predicted = table["predicted"].map({name: i for i, name in enumerate(classes)}).to_numpy()
     probabilities = class_probabilities(table, classes)
     found: dict[str, tuple[pd.DataFrame, Statistic]] = {

@@ -15,7 +15,7 @@ from common.metrics.bootstrap import Estimate, Statistic, estimates
 from common.metrics.calibration import expected_calibration_error
 from common.metrics.classification import roc_auc
 
-POSITIVE, PROBABILITY = "positive", "probability"
+POSITIVE, PROBABILITY, THRESHOLD = "positive", "probability", "threshold"
 SUBGROUPS = ("site_id", "machine_id", "view", "density", "age", "implant", "laterality")
 AGES = [0, 40, 50, 60, 70, 200]
 MOST_GROUPS = 12  # of a column whose subgroups are shown
@@ -51,10 +51,10 @@ def checked_table(table: pd.DataFrame, probability: str, truth: str, identity: s
     return table.assign(positive=words.isin(TRUE_WORDS), probability=score.astype(float))
 
 
-def statistics(table: pd.DataFrame, threshold: float) -> dict[str, Statistic]:
-    """Return every two-class figure of a checked table as a function of weights."""
-    truth, score = table[POSITIVE].to_numpy(), table[PROBABILITY].to_numpy()
-    called = score >= threshold
+def statistics(table: pd.DataFrame) -> dict[str, Statistic]:
+    """Return every two-class figure of a checked table with a ``threshold`` in each row, as a function of weights."""
+    truth, score = table[POSITIVE].to_numpy(bool), table[PROBABILITY].to_numpy(float)
+    called = score >= table[THRESHOLD].to_numpy(float)
     return {
         **{name: partial(metric, truth, score) for name, metric in OF_SCORES.items()},
         "expected_calibration_error": partial(expected_calibration_error, truth, score),
@@ -63,28 +63,27 @@ def statistics(table: pd.DataFrame, threshold: float) -> dict[str, Statistic]:
 
 
 def score_levels(
-    table: pd.DataFrame, threshold: float, group: str, rule: str = "mean", resamples: int = 2000
+    table: pd.DataFrame, group: str, rule: str = "mean", resamples: int = 2000
 ) -> dict[str, dict[str, Estimate]]:
     """Return all figures per image and, as far as the identifiers allow, per breast and per patient.
 
     Args:
-        table: from `checked_table`.
-        threshold: from which a probability is a call; chosen on other data.
+        table: from `checked_table`, with the ``threshold`` from which each row is called, chosen on other data.
         group: the column that intervals are resampled over.
         rule: how probabilities are joined (`common.metrics.aggregation`).
         resamples: of the bootstrap.
     """
-    found = {"image": estimates(statistics(table, threshold), list(table[group]), resamples)}
+    found = {"image": estimates(statistics(table), list(table[group]), resamples)}
     for level in ("breast", "patient"):
         if all(key in table and table[key].notna().all() for key in LEVELS[level]):
             units = aggregate(table, level, rule, PROBABILITY, POSITIVE)
             over = group if group in units else "patient_id"
-            found[level] = estimates(statistics(units, threshold), list(units[over]), resamples)
+            found[level] = estimates(statistics(units), list(units[over]), resamples)
     return found
 
 
 def compare(
-    first: pd.DataFrame, second: pd.DataFrame, threshold: float, identity: str, group: str, resamples: int = 2000
+    first: pd.DataFrame, second: pd.DataFrame, identity: str, group: str, resamples: int = 2000
 ) -> dict[str, Estimate]:
     """Return first - second of every figure with its interval, paired by identifier.
 
@@ -97,7 +96,8 @@ def compare(
         raise ValueError(f"The tables cannot be paired: {len(odd)} rows are in one only, such as {odd[0]}.")
     if (ones[POSITIVE] != others[POSITIVE]).any():
         raise ValueError(f"The tables disagree on the truth of {(ones[POSITIVE] != others[POSITIVE]).sum()} rows.")
-    pairs = {name: (f, statistics(others, threshold)[name]) for name, f in statistics(ones, threshold).items()}
+    theirs = statistics(others)
+    pairs = {name: (figure, theirs[name]) for name, figure in statistics(ones).items()}
 
     def subtract(pair: tuple[Statistic, Statistic], weights: np.ndarray) -> np.ndarray:
         return pair[0](weights) - pair[1](weights)

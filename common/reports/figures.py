@@ -88,6 +88,15 @@ def threshold_curve(areas: pd.DataFrame, threshold: float) -> Figure:
     return figure
 
 
+def histogram(values: np.ndarray, name: str) -> Figure:
+    """Draw how often values between 0 and 1 occur; NaN are left out."""
+    known = values[~np.isnan(values)]
+    figure, (axes,) = new_figure()
+    axes.hist(known, np.linspace(0, 1, 21))
+    axes.set(xlabel=name, ylabel="how many", title=f"n={len(known)}")
+    return figure
+
+
 def stretch(image: np.ndarray) -> np.ndarray:
     """Return an image with its values spread over [0, 1] for showing."""
     low, high = np.percentile(image, [0.5, 99.5])

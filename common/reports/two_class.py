@@ -11,14 +11,19 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from common.metrics.bootstrap import Estimate, draws_of
 from common.metrics.calibration import reliability
-from common.metrics.two_class import POSITIVE, PROBABILITY
+from common.metrics.two_class import POSITIVE, PROBABILITY, THRESHOLD
 from common.reports.figures import new_figure
 
 LEVELS = np.linspace(0, 1, 101)
 BAND = 200  # resamples of a curve
 
 
-def roc(table: pd.DataFrame, threshold: float, group: str, scores: Mapping[str, Estimate]) -> Figure:
+def in_use(table: pd.DataFrame) -> float:
+    """Return the threshold of a table, or the median of its folds'."""
+    return float(table[THRESHOLD].median())
+
+
+def roc(table: pd.DataFrame, group: str, scores: Mapping[str, Estimate]) -> Figure:
     """Draw the ROC curve with its 95 % band, and the operating point with the intervals of both rates."""
     figure, (axes,) = new_figure()
     rate, sensitivity, _ = roc_curve(table[POSITIVE], table[PROBABILITY])
@@ -27,7 +32,7 @@ def roc(table: pd.DataFrame, threshold: float, group: str, scores: Mapping[str, 
     axes.plot(rate, sensitivity, label=f"AUC {scores['roc_auc']}")
     x, y = scores["specificity"], scores["recall"]
     spans = ([[x.high - x.value], [x.value - x.low]], [[y.value - y.low], [y.high - y.value]])
-    axes.errorbar([1 - x.value], [y.value], xerr=spans[0], yerr=spans[1], fmt="o", label=f"at {threshold:g}")
+    axes.errorbar([1 - x.value], [y.value], xerr=spans[0], yerr=spans[1], fmt="o", label=f"at {in_use(table):.3g}")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     axes.legend(loc="lower right", fontsize=8)
@@ -48,12 +53,12 @@ def _curves(table: pd.DataFrame, group: str) -> np.ndarray:
     return draws_of(curve, list(table[group]), BAND)
 
 
-def precision_recall(table: pd.DataFrame, threshold: float, scores: Mapping[str, Estimate]) -> Figure:
+def precision_recall(table: pd.DataFrame, scores: Mapping[str, Estimate]) -> Figure:
     """Draw precision against recall, with the prevalence and the operating point."""
     figure, (axes,) = new_figure()
     precision, recall, _ = precision_recall_curve(table[POSITIVE], table[PROBABILITY])
     axes.plot(recall, precision, label=f"AP {scores['average_precision']}")
-    axes.plot(scores["recall"].value, scores["precision"].value, "o", label=f"at {threshold:g}")
+    axes.plot(scores["recall"].value, scores["precision"].value, "o", label=f"at {in_use(table):.3g}")
     axes.axhline(table[POSITIVE].mean(), color="grey", linestyle="--", linewidth=0.8, label="prevalence")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(fontsize=8)
@@ -72,10 +77,10 @@ def reliability_curve(table: pd.DataFrame, scores: Mapping[str, Estimate]) -> Fi
     return figure
 
 
-def confusion_of_calls(table: pd.DataFrame, threshold: float) -> Figure:
+def confusion_of_calls(table: pd.DataFrame) -> Figure:
     """Draw the counts of calls at the operating point against the truth."""
     figure, (axes,) = new_figure()
-    counts = pd.crosstab(table[POSITIVE], table[PROBABILITY] >= threshold)
+    counts = pd.crosstab(table[POSITIVE], table[PROBABILITY] >= table[THRESHOLD])
     grid = counts.reindex(index=[False, True], columns=[False, True], fill_value=0).to_numpy()
     share = grid / np.maximum(grid.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -84,11 +89,11 @@ def confusion_of_calls(table: pd.DataFrame, threshold: float) -> Figure:
         axes.text(column, row, f"{count}\n{share[row, column]:.1%}", ha="center", va="center", color=colour)
     axes.set_xticks([0, 1], ["negative", "positive"])
     axes.set_yticks([0, 1], ["negative", "positive"])
-    axes.set(xlabel=f"called at {threshold:g}", ylabel="true")
+    axes.set(xlabel=f"called at {in_use(table):.3g}", ylabel="true")
     return figure
 
 
-def histograms(table: pd.DataFrame, threshold: float) -> Figure:
+def histograms(table: pd.DataFrame) -> Figure:
     """Draw the distribution of probabilities of either class, each as shares of its own."""
     figure, (axes,) = new_figure()
     for positive, name in ((False, "negative"), (True, "positive")):
@@ -97,7 +102,7 @@ def histograms(table: pd.DataFrame, threshold: float) -> Figure:
             axes.hist(
                 values, np.linspace(0, 1, 41), weights=np.full(len(values), 1 / len(values)), alpha=0.5, label=name
             )
-    axes.axvline(threshold, color="grey", linestyle="--", label=f"in use: {threshold:g}")
+    axes.axvline(in_use(table), color="grey", linestyle="--", label=f"in use: {in_use(table):.3g}")
     axes.set(xlabel="probability", ylabel="share of the class")
     axes.legend(fontsize=8)
     return figure

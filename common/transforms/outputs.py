@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from common.metrics.calibration import calibrated_classes
 from common.metrics.decisions import LESION_FREE, OperatingPoint, call_classes, mask_threshold
 from common.networks.outputs import split_outputs
 
@@ -24,11 +25,20 @@ class Probabilitiesd(MapTransform):
     Args:
         keys: of the network's output, one item without its batch axis.
         outputs: see `common.networks.outputs.split_outputs`.
+        operating_point: whose ``calibration`` the class probabilities get, if any; the uncalibrated ones then stand
+            under ``raw_class_probability``.
     """
 
-    def __init__(self, keys: KeysCollection, outputs: Sequence[str], allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        outputs: Sequence[str],
+        operating_point: OperatingPoint | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.outputs = list(outputs)
+        self.calibration = (operating_point or {}).get("calibration")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
@@ -38,6 +48,10 @@ class Probabilitiesd(MapTransform):
                 result["mask_probability"] = MetaTensor(torch.sigmoid(logits["mask"][0]))  # as Invertd wants it
             if "class" in logits:
                 result["class_probability"] = torch.softmax(logits["class"][0], 0)
+                if self.calibration is not None:
+                    own = result["raw_class_probability"] = result["class_probability"]
+                    wanted = calibrated_classes(np.asarray(own.cpu())[None], self.calibration)[0]
+                    result["class_probability"] = torch.as_tensor(wanted).to(own)
         return result
 
 

@@ -19,10 +19,12 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from common.data.pixels import read_grey
+from common.metrics.calibration import calibrated_classes
 from common.metrics.tables import lesion_dice
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "busi_attention_unet" / "configs"
+CLASSES = ["benign", "malignant", "normal"]
 TINY = {"image_size": [32, 32], "epochs": 2, "val_interval": 1, "batch_size": 8, "cache_rate": 1.0}
 NETWORK = {"network_def#channels": [8, 16, 16, 24], "network_def#blocks": [1, 1, 1, 1]}
 
@@ -98,6 +100,8 @@ def test_evaluation_uses_the_threshold_chosen_on_validation(trained: Path, evalu
     areas = pd.read_csv(evaluated / "mask_areas.csv")
     at = areas[np.isclose(areas["threshold"], point["mask_threshold"])].set_index("image")["predicted_px"]
     called = predictions["predicted"] != "normal"
+    raw, shown = (predictions[[f"{name}_{c}" for c in CLASSES]].to_numpy() for name in ("raw", "p"))
+    np.testing.assert_allclose(calibrated_classes(raw, point["calibration"]), shown, atol=1e-6)
     assert (predictions["predicted_px"] == at.loc[predictions.index] * called).all()
 
 
@@ -297,7 +301,7 @@ def test_weights_of_all_folds_take_their_operating_point_from_cross_validation(p
         run(names, "train", **data, output_dir=str(tmp_path / "no"), **TINY, **NETWORK)
     point = tmp_path / "point.json"
     point.write_text('{"mask_threshold": 0.3, "normal_threshold": 0.2}')
-    given = {**data, "output_dir": str(tmp_path / "run"), "operating_point": str(point), **TINY, **NETWORK}
+    given = {**data, "output_dir": str(tmp_path / "run"), "chosen_point": str(point), **TINY, **NETWORK}
     workflow = run(names, "train", **given)
     items = json.loads((prepared / "datalist.json").read_text())["items"]
     assert len(workflow.parser.get_parsed_content("train#items")) == sum(i["split"] == "train" for i in items)

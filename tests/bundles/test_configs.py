@@ -100,5 +100,6 @@ def test_an_overlay_replaces_names_never_a_list_index(overlay: Path) -> None:
         "predicted_masks",
         "classifier_dir",
         "segmenter_dir",
+        "chosen_point",
         "operating_point",
     }

@@ -104,7 +104,7 @@ def test_an_empty_or_missing_file_and_an_unknown_task_are_refused(script, tmp_pa
         script("report").report(str(tmp_path / "a.csv"))
     with pytest.raises(FileNotFoundError, match="no table of predictions"):
         script("report").report(str(tmp_path / "b.csv"))
-    with pytest.raises(ValueError, match="choose binary or classes"):
+    with pytest.raises(ValueError, match="choose binary, classes, segmentation or detection"):
         run(script, predictions(), tmp_path, task="regression")
 
 
@@ -123,3 +123,53 @@ def test_tables_of_the_bundles_are_scored_as_they_are(script, tmp_path: Path) ->
     found = run(script, table.assign(predicted=names[p.argmax(1)]), tmp_path, task="classes")
     assert found["image"]["accuracy"]["groups"] == 20
     assert (tmp_path / "report" / "figures" / "confusion.png").is_file()
+
+
+def test_every_kind_of_subgroup_is_shown_with_its_n(script, tmp_path: Path) -> None:
+    table = predictions()
+    rng = np.random.default_rng(3)
+    columns = {"site_id": (1, 2), "machine_id": (21, 49, 170), "density": tuple("ABCD"), "implant": (0, 1)}
+    patients = {name: rng.choice(values, 60) for name, values in columns.items()}
+    table = table.assign(**{name: np.repeat(values, 4) for name, values in patients.items()})
+    found = run(script, table, tmp_path)["subgroups"]
+    assert set(found) == {*columns, "view", "age", "laterality"}
+    for name in columns:
+        for value, scores in found[name].items():
+            part = table[table[name].astype(str) == value]
+            assert scores["n"] == len(part) and scores["groups"] == part["patient_id"].nunique()
+            assert scores["value"] == pytest.approx(roc_auc_score(part["positive"], part["probability"]))
+
+
+def test_thresholds_and_calibration_nested_over_folds(script, tmp_path: Path) -> None:
+    table = predictions().assign(fold=lambda t: t["patient_id"] % 3)
+    found = run(script, table, tmp_path, nested="best_f1", calibration="isotonic")
+    plain = run(script, table, tmp_path / "plain")
+    assert found["image"]["expected_calibration_error"]["value"] < plain["image"]["expected_calibration_error"]["value"]
+    with pytest.raises(ValueError, match="one of --threshold"):
+        run(script, table, tmp_path, nested="best_f1", threshold=0.3)
+    with pytest.raises(ValueError, match="needs a column 'fold'"):
+        run(script, predictions(), tmp_path, nested="best_f1")
+
+
+def test_masks_are_scored_from_their_areas(script, tmp_path: Path) -> None:
+    areas = {"true_px": [10, 10, 0, 0], "predicted_px": [10, 0, 5, 0], "overlap_px": [5, 0, 0, 0]}
+    table = pd.DataFrame({"image": list("abcd"), **areas})
+    found = run(script, table, tmp_path, task="segmentation")["image"]
+    assert found["dice"]["value"] == pytest.approx(0.25) and found["false_masks"]["value"] == 0.5
+    assert (tmp_path / "report" / "figures" / "dice.png").is_file()
+    with pytest.raises(ValueError, match="lacks the columns"):
+        run(script, table.drop(columns="true_px"), tmp_path, task="segmentation")
+
+
+def test_boxes_are_scored_against_lesions(script, tmp_path: Path) -> None:
+    lesions = pd.DataFrame({"image": ["a", "b", "c"], "patient_id": ["1", "1", "2"]})
+    lesions = lesions.assign(x1=[0, 20, None], y1=[0, 20, None], x2=[9, 40, None], y2=[9, 40, None])
+    lesions.to_csv(tmp_path / "lesions.csv", index=False)
+    boxes = {"x1": [0, 50], "y1": [0, 50], "x2": [9, 60], "y2": [9, 60]}
+    table = pd.DataFrame({"image": ["a", "c"], **boxes, "score": [0.9, 0.5]})
+    found = run(script, table, tmp_path, task="detection", lesions=str(tmp_path / "lesions.csv"))
+    assert found["image"]["sensitivity_at_0.5"]["value"] == 0.5 and found["group_by"] == "patient_id"
+    assert found["box_average_precision"]["ap50"] == pytest.approx(51 / 101)
+    assert (tmp_path / "report" / "figures" / "froc.png").is_file()
+    with pytest.raises(ValueError, match="--lesions"):
+        run(script, table, tmp_path, task="detection")

@@ -3,14 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from common.metrics.aggregation import aggregate
 from common.metrics.binary import recall, recall_rate, specificity
 from common.metrics.calibration import (
     at_prevalence,
     calibrated,
+    calibrated_classes,
     expected_calibration_error,
     fit_calibration,
+    fit_class_calibration,
     reliability,
 )
 from common.metrics.operating import (
@@ -127,3 +130,23 @@ def test_breasts_become_patients_and_missing_names_are_refused() -> None:
         aggregate(images().drop(columns="laterality"), "breast")
     with pytest.raises(ValueError, match="Unknown level"):
         aggregate(images(), "hospital")
+
+
+def test_classes_are_calibrated_by_one_temperature() -> None:
+    """Logits that were doubled are found to have the temperature 2, and the calibration undoes it."""
+    rng = np.random.default_rng(0)
+    honest = softmax(rng.normal(0, 1.5, (20_000, 3)), axis=1)
+    truth = np.array([rng.choice(3, p=p) for p in honest])
+    loud = softmax(2 * np.log(honest), axis=1)
+    found = fit_class_calibration(truth, loud)
+    assert found["temperature"] == pytest.approx(2, abs=0.08)
+    np.testing.assert_allclose(calibrated_classes(loud, {**found, "temperature": 2.0}), honest, atol=1e-4)
+    np.testing.assert_array_equal(calibrated_classes(loud, None), loud)
+
+
+def test_two_classes_are_calibrated_like_one_probability() -> None:
+    p, point = np.array([0.1, 0.6, 0.97]), {"kind": "temperature", "temperature": 1.7}
+    both = calibrated_classes(np.stack([1 - p, p], 1), point)
+    np.testing.assert_allclose(both[:, 1], calibrated(p, point), atol=1e-6)
+    with pytest.raises(ValueError, match="by temperature, not by 'isotonic'"):
+        calibrated_classes(both, {"kind": "isotonic"})

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from common.metrics.folds import nested_operating_points
-from common.metrics.tables import apply_operating_point, choose_operating_point, score
+from common.metrics.tables import apply_operating_point, calibrate, choose_operating_point, score
 
 CLASSES = ["benign", "malignant", "normal"]
 
@@ -60,21 +61,36 @@ def test_the_threshold_of_best_mean_iou() -> None:
     assert choose_operating_point(masks_only, AREAS, CLASSES) == {"mask_threshold": 0.6, "normal_threshold": None}
 
 
+def called(p_normal: list[float], minimum: int = 1) -> list[str]:
+    """What the images are called at the operating point that they themselves suggest."""
+    rest, share = 1 - np.array(p_normal), np.array([0.99, 0.4, 0.4])
+    predictions = table(CLASSES, CLASSES).assign(
+        p_normal=p_normal, p_benign=rest * share, p_malignant=rest * (1 - share)
+    )
+    point = choose_operating_point(predictions, AREAS, CLASSES, minimum)
+    assert (point["normal_threshold"] is None) == (minimum > 1)
+    return apply_operating_point(predictions, AREAS, CLASSES, point)["predicted"].tolist()
+
+
 def test_the_threshold_for_lesion_free_lies_between_lesions_and_healthy_images() -> None:
-    """The lesions have p_normal .1 and .4, the healthy image .6: any threshold between .4 and .6 is best."""
-    predictions = table(CLASSES, CLASSES).assign(p_normal=[0.1, 0.4, 0.6])
-    assert choose_operating_point(predictions, AREAS, CLASSES)["normal_threshold"] is None  # one image is too few
-    found = choose_operating_point(predictions, AREAS, CLASSES, minimum=1)["normal_threshold"]
-    assert 0.4 < found <= 0.6
-    called = apply_operating_point(predictions, AREAS, CLASSES, {"mask_threshold": 0.6, "normal_threshold": found})
-    assert called["predicted"].tolist()[2] == "normal" and called["predicted_px"].tolist() == [10, 2, 0]
+    assert called([0.1, 0.4, 0.6]) == ["benign", "malignant", "normal"]
+    assert called([0.1, 0.4, 0.45], minimum=2)[2] == "normal"  # one image is too few: the most probable class
 
 
 def test_false_masks_are_bounded_whatever_lesions_that_costs() -> None:
     """The healthy image looks more like a lesion (.2) than a lesion does (.4): the lesion is given up."""
-    predictions = table(CLASSES, CLASSES).assign(p_normal=[0.1, 0.4, 0.2])
-    found = choose_operating_point(predictions, AREAS, CLASSES, minimum=1)["normal_threshold"]
-    assert 0.1 < found <= 0.2
+    assert called([0.1, 0.4, 0.2]) == ["benign", "normal", "normal"]
+
+
+def test_a_calibrated_table_keeps_the_networks_own_probabilities() -> None:
+    predictions = table(CLASSES, CLASSES)
+    one, two = ({"calibration": {"kind": "temperature", "temperature": t}} for t in (2.0, 0.5))
+    first = calibrate(predictions, CLASSES, one)
+    assert first["p_benign"][0] == pytest.approx(0.8**0.5 / (0.8**0.5 + 2 * 0.1**0.5))
+    pd.testing.assert_series_equal(first["raw_benign"], predictions["p_benign"], check_names=False)
+    again = calibrate(calibrate(first, CLASSES, two), CLASSES, one)
+    pd.testing.assert_frame_equal(again, first)
+    assert calibrate(predictions, CLASSES, None) is predictions
 
 
 def test_a_fold_gets_the_threshold_of_the_others() -> None:
