@@ -10,6 +10,26 @@ import torch
 from common.data.flags import memory_format
 
 
+def collate_views(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a batch: ``image`` (B, V, 1, H, W) and ``target`` (B, heads) as tensors, everything else as lists.
+
+    A key that some items lack is None in those.
+    """
+    keys = list(dict.fromkeys(key for item in items for key in item))
+    batch: dict[str, Any] = {key: [item.get(key) for item in items] for key in keys}
+    return {key: torch.stack(values) if key in ("image", "target") else values for key, values in batch.items()}
+
+
+class PrepareViews:
+    """Return (images, targets) of a batch from `collate_views` on the device; targets are None for inference."""
+
+    def __call__(
+        self, batch: Mapping[str, Any], device: Any = None, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        move = {"device": device, "non_blocking": non_blocking, **kwargs}
+        return batch["image"].to(**move), batch["target"].to(**move) if "target" in batch else None
+
+
 class PrepareBatch:
     """Return (image, targets) of a batch on the device; the image keeps its metadata, so that it can be undone.
 

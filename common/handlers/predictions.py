@@ -17,7 +17,8 @@ from monai.transforms import Resize
 from common.data.files import write_csv
 from common.metrics.decisions import OperatingPoint, mask_threshold
 from common.metrics.segmentation import THRESHOLDS, mask_areas
-from common.metrics.tables import apply_operating_point, choose_operating_point, score
+from common.metrics.tables import apply_operating_point, choose_operating_point, has_classes, score
+from common.reports import figures
 
 PICTURE = 160  # pixels, of what is kept for the page of overlays
 IDENTITY = ("group_id", "duplicate_group", "split", "fold")
@@ -125,6 +126,17 @@ class PredictionTable(Metric):
     def threshold(self) -> float:
         """The probability from which a pixel is lesion."""
         return mask_threshold(self.point)
+
+    def figures(self) -> dict[str, figures.Figure]:
+        """Return the figures that the tables allow, by name."""
+        drawn = {}
+        if has_classes(self.predictions):
+            drawn["roc_curves"] = figures.roc_curves(self.predictions, self.classes)
+            drawn["confusion"] = figures.confusion(self.predictions, self.classes)
+        if self.areas is not None:
+            drawn["threshold_curve"] = figures.threshold_curve(self.areas, self.threshold)
+            drawn["overlays"] = figures.overlay_page(self.pictures, self.predictions, self.threshold)
+        return drawn
 
     def write(self, output_dir: str | os.PathLike) -> None:
         """Write ``predictions.csv`` and, where there are masks, ``mask_areas.csv``."""

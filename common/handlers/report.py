@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from ignite.engine import Engine, Events
 
 from common.data.files import write_csv
 from common.handlers.distributed import rank
-from common.handlers.predictions import PredictionTable
-from common.metrics.tables import has_classes, metrics_table, readable
+from common.metrics.tables import metrics_table, readable
 from common.reports import figures
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ class Report:
     and the training curves are drawn as well.
 
     Args:
-        table: of the evaluator.
+        table: of the evaluator: `PredictionTable` or `BreastPredictions`.
         output_dir: where to write.
         history_file: the trainer's ``history.csv``, if there is one.
         show: log the metrics as a table for people.
@@ -34,7 +33,7 @@ class Report:
 
     def __init__(
         self,
-        table: PredictionTable,
+        table: Any,
         output_dir: str | os.PathLike,
         history_file: str | os.PathLike | None = None,
         show: bool = False,
@@ -50,20 +49,10 @@ class Report:
             return
         self.table.write(self.folder)
         write_csv(self.folder / "metrics.csv", metrics_table(self.table.scores))
-        for name, figure in self.draw().items():
+        drawn = dict(self.table.figures())
+        if self.history_file and Path(self.history_file).is_file():
+            drawn["training_curves"] = figures.training_curves(pd.read_csv(self.history_file))
+        for name, figure in drawn.items():
             figures.save_figure(figure, self.folder / "figures" / f"{name}.png")
         if self.show:
             logger.info(f"{readable(self.table.scores)}\nTables and figures lie in {self.folder}")
-
-    def draw(self) -> Mapping[str, figures.Figure]:
-        """Return the figures that the tables allow, by name."""
-        table, drawn = self.table, {}
-        if self.history_file and Path(self.history_file).is_file():
-            drawn["training_curves"] = figures.training_curves(pd.read_csv(self.history_file))
-        if has_classes(table.predictions):
-            drawn["roc_curves"] = figures.roc_curves(table.predictions, table.classes)
-            drawn["confusion"] = figures.confusion(table.predictions, table.classes)
-        if table.areas is not None:
-            drawn["threshold_curve"] = figures.threshold_curve(table.areas, table.threshold)
-            drawn["overlays"] = figures.overlay_page(table.pictures, table.predictions, table.threshold)
-        return drawn

@@ -20,7 +20,8 @@ from common.metrics.calibration import at_prevalence, calibrated, fit_calibratio
 from common.metrics.two_class import POSITIVE, PROBABILITY, THRESHOLD
 
 RAW = "raw_probability"
-WISHES = ("best_f1", "sensitivity", "specificity", "recall_rate")
+WISHES = ("fixed", "best_f1", "sensitivity", "specificity", "recall_rate")
+USUAL = ("fixed=.5", "best_f1", "sensitivity=.9", "specificity=.9", "recall_rate=.1")
 TwoClassPoint = Mapping[str, Any]
 
 
@@ -36,7 +37,8 @@ def choose_point(
     Args:
         table: a row per image with ``positive`` and ``probability`` (or ``raw_probability``, which then counts).
         level, rule: of the units that are called; an absent breast or patient makes it the image.
-        wish: "best_f1", or "sensitivity=.9", "specificity=.9" or "recall_rate=.1".
+        wish: "best_f1", or "sensitivity=.9", "specificity=.9", "recall_rate=.1" or "fixed=.5"; the point keeps the
+            thresholds of these five as well, so that one can be changed for another.
         calibration: "temperature", "isotonic" or None.
 
     Raises:
@@ -50,7 +52,22 @@ def choose_point(
     units = own.assign(**{PROBABILITY: calibrated(own[PROBABILITY], fitted)})
     if level != "image":
         units = aggregate(units, level, rule)
-    return {**point, "prevalence": prevalence, "threshold": _threshold(units, wish)}
+    thresholds = {name: _threshold(units, name) for name in dict.fromkeys([*USUAL, wish])}
+    return {**point, "prevalence": prevalence, "threshold": thresholds[wish], "thresholds": thresholds}
+
+
+def with_wish(point: TwoClassPoint, wish: str | None) -> TwoClassPoint:
+    """Return an operating point with the threshold of another wish.
+
+    Raises:
+        ValueError: that threshold was not chosen when the point was.
+    """
+    if wish is None or wish == point.get("wish"):
+        return point
+    known = point.get("thresholds", {})
+    if wish not in known:
+        raise ValueError(f"This operating point has no threshold for '{wish}', but for {list(known)}.")
+    return {**point, "wish": wish, "threshold": known[wish]}
 
 
 def _threshold(units: pd.DataFrame, wish: str) -> float:
@@ -58,6 +75,8 @@ def _threshold(units: pd.DataFrame, wish: str) -> float:
     name, _, value = wish.partition("=")
     if name not in WISHES or (name == "best_f1") == bool(value):
         raise ValueError(f"Unknown wish '{wish}' for a threshold: best_f1, sensitivity=.9, specificity=.9, …")
+    if name == "fixed":
+        return float(value)
     if name == "best_f1":
         return operating.best_f1_threshold(truth, score)
     if name == "recall_rate":

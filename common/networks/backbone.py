@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+from torch import nn
 
 from common.data.flags import flag
 from common.networks.weights import load_weights
@@ -45,3 +46,52 @@ def timm_network(
             f"The ImageNet weights of '{name}' cannot be fetched (no network?). Train without them by "
             "--pretrained false, or give a state dict by --weights FILE."
         ) from error
+
+
+class FeatureMaps(nn.Module):
+    """The maps of a timm network's last stages, each (B, C, h, w), whatever layout the network itself has.
+
+    Args:
+        backbone: made without a classifier; with ``features_only`` where earlier stages are wanted.
+        earlier: how many stages before the last.
+    """
+
+    def __init__(self, backbone: torch.nn.Module, earlier: int = 0) -> None:
+        super().__init__()
+        self.backbone, self.earlier = backbone, earlier
+
+    def channels(self) -> list[int]:
+        """Return C of each stage."""
+        if self.earlier:
+            return list(self.backbone.feature_info.channels())  # type: ignore[operator, union-attr]
+        return [self.backbone.num_features]  # type: ignore[list-item]
+
+    def native_pool(self) -> nn.Module:
+        """Return the pooling that timm gives this network, on what `forward` returns."""
+        return NativePool(self.backbone)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        if self.earlier:
+            return list(self.backbone(x))
+        return [self.backbone.forward_features(x)]  # type: ignore[operator]
+
+
+class NativePool(nn.Module):
+    """A timm network's own pooling: of a class token, of all tokens, or of maps."""
+
+    def __init__(self, backbone: torch.nn.Module) -> None:
+        super().__init__()
+        self.of = [backbone]  # in a list, so that its weights are not counted twice
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.of[0].forward_head(x, pre_logits=True)  # type: ignore[operator]
+
+
+def as_maps(backbone: Any, x: torch.Tensor) -> torch.Tensor:
+    """Return features of any layout as maps (B, C, h, w): tokens without class tokens, and maps with channels last."""
+    if x.ndim == 3:
+        rows, columns = backbone.patch_embed.grid_size
+        tokens = x[:, backbone.num_prefix_tokens :]  # (B, h w, C)
+        return tokens.transpose(1, 2).reshape(len(x), -1, rows, columns)
+    last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
+    return x.permute(0, 3, 1, 2) if last else x

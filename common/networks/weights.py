@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from common.data.files import read_json, write_whole
+from common.metrics.two_class_points import with_wish
 
 
 def save(path: str | os.PathLike, content: Any) -> None:
@@ -63,8 +64,12 @@ def operating_point_path(weights: str | os.PathLike) -> Path:
     return Path(weights).with_suffix(".json")
 
 
-def load_operating_point(weights: str | os.PathLike) -> dict[str, Any]:
+def load_operating_point(weights: str | os.PathLike, wish: str | None = None) -> Mapping[str, Any]:
     """Load the operating point saved with weights.
+
+    Args:
+        weights: the file beside which it lies.
+        wish: the threshold to use of those that a two-class point holds; its own by default.
 
     Raises:
         FileNotFoundError: there is none.
@@ -74,4 +79,4 @@ def load_operating_point(weights: str | os.PathLike) -> dict[str, Any]:
         raise FileNotFoundError(
             f"No operating point at '{path}': it is written beside the weights at the end of training."
         )
-    return read_json(path)
+    return with_wish(read_json(path), wish)

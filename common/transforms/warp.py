@@ -17,6 +17,7 @@ from common.data.warp import Warp, affine_matrix, grid_bend, optical_bend, piece
 from common.transforms.arrays import check_same_size, like
 
 DISTORTIONS = ("optical", "grid", "piecewise")
+OTHER_SIDE = {"L": "R", "R": "L"}
 DISTORTED = "distorted"  # in the metadata: the affine alone does not tell where a pixel is
 
 
@@ -67,6 +68,7 @@ class RandWarp(RandomizableTransform, InvertibleTransform):
         self.distort_prob, self.distortions, self.strength = distort_prob, tuple(distortions), strength
         self.mode, self.padding = mode, padding
         self.warp: Warp | None = None
+        self.mirrored = False  # from side to side
 
     def randomize(self, data: Any = None) -> None:
         """Draw the change for frames of the shape (H, W) given."""
@@ -78,6 +80,7 @@ class RandWarp(RandomizableTransform, InvertibleTransform):
 
     def _draw_affine(self, shape: tuple[int, int]) -> np.ndarray:
         mirror = self.R.random() < self.flip_prob[0], self.R.random() < self.flip_prob[1]
+        self.mirrored = mirror[0]
         if not self._do_transform:
             return affine_matrix(shape, mirror)
         degrees, shear = self.R.uniform(-self.rotate, self.rotate), self.R.uniform(-self.shear, self.shear)
@@ -140,6 +143,8 @@ class RandWarpd(MapTransform, RandomizableTransform, InvertibleTransform):
     Args:
         keys: images and masks.
         box_keys: boxes (N, 4) as (x1, y1, x2, y2) in the image's pixels, which move along.
+        laterality_key: "L" or "R" in the item, which changes where the image is mirrored from side to side: a mirrored
+            left breast looks like a right one.
         mode: one for all keys, or one each ("nearest" for masks).
         options: of `RandWarp`.
     """
@@ -149,13 +154,14 @@ class RandWarpd(MapTransform, RandomizableTransform, InvertibleTransform):
         keys: KeysCollection,
         box_keys: KeysCollection | None = None,
         mode: str | Sequence[str] = "bilinear",
+        laterality_key: str | None = None,
         allow_missing_keys: bool = False,
         **options: Any,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, 1.0)
         self.box_keys = ensure_tuple(box_keys) if box_keys is not None else ()
-        self.mode = ensure_tuple_rep(mode, len(self.keys))
+        self.mode, self.laterality_key = ensure_tuple_rep(mode, len(self.keys)), laterality_key
         self.warper = RandWarp(**options)
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandWarpd:
@@ -174,6 +180,8 @@ class RandWarpd(MapTransform, RandomizableTransform, InvertibleTransform):
             result[key] = self.warper(result[key], randomize=False, mode=mode)
         if self.warper.warp is not None:
             self._move_boxes(result, self.warper.warp.boxes_to_output)
+        if self.warper.mirrored and self.laterality_key in result:
+            result[self.laterality_key] = OTHER_SIDE.get(result[self.laterality_key], result[self.laterality_key])
         return result
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

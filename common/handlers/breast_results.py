@@ -1,0 +1,128 @@
+"""Write what a classifier says of each image, breast and patient of a folder, and where it looked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from ignite.engine import Engine, Events
+from matplotlib import colormaps
+
+from common.data.files import write_csv
+from common.data.flags import flag
+from common.data.heads import heads_of
+from common.data.mammogram import read_mammogram
+from common.data.studies import note_rejected
+from common.handlers.breast_predictions import head_columns
+from common.handlers.results import save_picture
+from common.metrics.aggregation import LEVELS, aggregate
+from common.metrics.two_class import POSITIVE, PROBABILITY, THRESHOLD
+from common.metrics.two_class_points import TwoClassPoint, apply_point
+from common.networks.mammogram_classifier import MammogramClassifier
+from common.networks.saliency import grad_cam
+from common.transforms.views import EachViewd
+
+DECISION = "called"
+
+
+class SaveBreastResults:
+    """Write ``predictions.csv`` (images, or breasts where views are joined), ``breasts.csv``, ``patients.csv`` and
+    ``overlays/<image>.png``.
+
+    Each row has the calibrated probability and the decision at the operating point, which counts for breasts where it
+    was chosen on them. A view that training did not see is remarked on.
+
+    Args:
+        output_dir: where to write.
+        network: of the evaluator.
+        heads: see `common.data.heads`.
+        operating_point: see `common.metrics.two_class_points`.
+        views: the deterministic step that the images went through, with traces.
+        prevalence: to carry the probabilities to.
+        saliency: false leaves out the overlays.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        network: torch.nn.Module,
+        heads: Sequence[Mapping[str, Any]],
+        operating_point: TwoClassPoint,
+        views: EachViewd,
+        prevalence: float | None = None,
+        saliency: bool = True,
+    ) -> None:
+        self.folder, self.network, self.heads = Path(output_dir), network, heads_of(heads)
+        self.point, self.views, self.prevalence = operating_point, views, prevalence
+        self.saliency = flag(saliency) and isinstance(network, MammogramClassifier)
+        self.rows: list[dict[str, Any]] = []
+        self.rejected: list[dict[str, str]] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def save(self, engine: Engine) -> None:
+        batch = engine.state.batch
+        columns = head_columns(engine.state.output["pred"], self.heads)
+        device = engine.state.output["pred"].device
+        heat = grad_cam(self.network, batch["image"].to(device)).cpu() if self.saliency else None  # type: ignore[arg-type]
+        for row, name in enumerate(batch["name"]):
+            if batch["reason"][row]:
+                self.rejected.append({"image": name, "reason": batch["reason"][row]})
+                continue
+            facts = {key: batch[key][row] for key in ("patient_id", "laterality", "view") if key in batch}
+            values = {key: float(column[row]) for key, column in columns.items()}
+            self.rows.append({"image": name, **facts, **self._remarks(batch, row), **values})
+            if heat is not None:
+                self._draw(batch, row, heat[row])
+
+    def _remarks(self, batch: Mapping[str, Any], row: int) -> dict[str, str]:
+        """Return what is odd: quality flags, and views that training did not see."""
+        there = [trace for trace in batch["traces"][row] if trace is not None]
+        flags = {one for trace in there for one in str(trace.meta.get("quality_flags", "")).split(";") if one}
+        seen, shown = self.point.get("views"), [view for view in batch["views"][row] if view]
+        if seen and any(view not in seen for view in shown):
+            flags.add("view_not_trained_on")
+        return {"remarks": ";".join(sorted(flags))}
+
+    def _draw(self, batch: Mapping[str, Any], row: int, heat: torch.Tensor) -> None:
+        """Lay the saliency of each view over its source, on the source's own pixels."""
+        for number, trace in enumerate(batch["traces"][row]):
+            if trace is None:
+                continue
+            picture, _ = read_mammogram(trace.meta["filename_or_obj"])
+            back = self.views.to_source(heat[number][None], trace)[0].numpy()
+            back = cv2.resize(np.ascontiguousarray(back), picture.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            place = Path("overlays") / Path(batch["sources"][row][number]).with_suffix(".png")
+            save_picture(self.folder / place, blend(picture, back))
+
+    def finish(self, engine: Engine) -> None:
+        note_rejected(self.folder, self.rejected)
+        if not self.rows:
+            raise ValueError(f"None of {len(self.rejected)} images could be read: see rejected.csv in {self.folder}.")
+        table = apply_point(pd.DataFrame(self.rows), self.point, self.prevalence)
+        write_csv(self.folder / "predictions.csv", _decided(table))
+        for level, name in (("breast", "breasts.csv"), ("patient", "patients.csv")):
+            known = table.dropna(subset=["patient_id"]) if "patient_id" in table else table.iloc[:0]
+            known = known[known["laterality"] != ""] if level == "breast" and len(known) else known
+            if len(known) and all(key in known for key in LEVELS[level]):
+                joined = aggregate(known.assign(**{POSITIVE: False}), level, self.point.get("rule", "mean"))
+                write_csv(self.folder / name, _decided(joined).drop(columns=[POSITIVE, "image"], errors="ignore"))
+
+
+def _decided(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**{DECISION: table[PROBABILITY] >= table[THRESHOLD]})
+
+
+def blend(picture: np.ndarray, heat: np.ndarray, opacity: float = 0.45) -> np.ndarray:
+    """Return uint8 RGB (H, W, 3): a picture (H, W) in [0, 1] under heat (H, W) in [0, 1]."""
+    colours = colormaps["inferno"](np.clip(heat, 0, 1))[..., :3]
+    share = (opacity * np.clip(heat, 0, 1))[..., None]
+    return np.round(255 * ((1 - share) * picture[..., None] + share * colours)).astype(np.uint8)
