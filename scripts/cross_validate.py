@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import mlflow
-import pandas as pd
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
-from common.data.bundle import bundle_root, new_run_dir
+from common.data.bundle import config_files, new_run_dir
 from common.data.datalist import folds_of, load_datalist
-from common.data.files import read_json, write_csv, write_json
+from common.data.files import read_json, write_json
 from common.handlers.tracking import PARENT_VARIABLE, known_run, log_scores, open_store
 from common.metrics.bootstrap import Estimate
-from common.metrics.folds import nested_operating_points
-from common.metrics.tables import choose_operating_point, has_classes, has_masks, metrics_table, readable, score
-from common.reports import figures
+from common.metrics.tables import readable
 from common.reports.errors import run_command
+from common.reports.out_of_fold import summarise
 
 
 def cross_validate(
@@ -43,7 +40,7 @@ def cross_validate(
     Args:
         bundle: its name, such as busi_attention_unet.
         dataset_dir: a prepared data set.
-        experiment: overlays of configs/experiments, chained by commas.
+        experiment: overlays of configs/experiments, chained by commas; those that one comes after are put before it.
         folds: which folds, all by default.
         output_dir: where the folds' runs, tables and figures go.
         test: score the test set as well.
@@ -52,7 +49,7 @@ def cross_validate(
     """
     if threads:
         torch.set_num_threads(threads)
-    name = "_".join(["cross_validate", *_overlays(experiment)])
+    name = "_".join(["cross_validate", *([experiment] if isinstance(experiment, str) else experiment or [])])
     folder = Path(output_dir or new_run_dir(bundle, name))
     datalist = load_datalist(dataset_dir)
     every = folds_of(datalist)
@@ -62,28 +59,12 @@ def cross_validate(
             _run_fold(bundle, experiment, fold, folder / f"fold_{fold}", test, dataset_dir=dataset_dir, **overrides)
         done = [fold for fold in every if (folder / f"fold_{fold}" / "out_of_fold" / "predictions.csv").is_file()]
         if len(done) > 1:
-            parent.scores = _summarise(folder, done, datalist.get("classes", []))
+            parent.scores = summarise(folder, done, datalist.get("classes", []))
             print(f"Out of fold, folds {done}:\n{readable(parent.scores)}")
         if test and done == every:
-            evaluate = _configs(bundle, experiment, "evaluate.json")
+            evaluate = config_files(bundle, experiment, "evaluate")
             _run_ensemble(evaluate, folder, every, dataset_dir=dataset_dir, **overrides)
     print(f"Tables and figures lie in {folder}")
-
-
-def _overlays(experiment: str | None) -> list[str]:
-    if experiment is None:
-        return []
-    return list(experiment) if isinstance(experiment, list | tuple) else experiment.split(",")
-
-
-def _configs(bundle: str, experiment: str | None, *more: str) -> list[str]:
-    folder = Path(bundle_root(bundle)) / "configs"
-    files = ["train.json", *[f"experiments/{name}.json" for name in _overlays(experiment)], *more]
-    missing = [file for file in files if not (folder / file).is_file()]
-    if missing:
-        known = sorted(path.stem for path in (folder / "experiments").glob("*.json"))
-        raise FileNotFoundError(f"Bundle {bundle} has no {', '.join(missing)}; its experiments are {known}.")
-    return [str(folder / file) for file in files]
 
 
 def run_config(configs: list[str], kind: str, **overrides: Any) -> None:
@@ -100,13 +81,15 @@ def _run_fold(bundle: str, experiment: str | None, fold: int, folder: Path, test
     if not (folder / "metrics.csv").is_file():
         resume = (models / "checkpoint.pt").is_file()
         train = {"fold": fold, "output_dir": str(folder), "resume": resume, "run_name": f"fold {fold}", **overrides}
-        run_config(_configs(bundle, experiment), "train", **train)
-    evaluate = _configs(bundle, experiment, "evaluate.json")
+        run_config(config_files(bundle, experiment), "train", **train)
+    evaluate = config_files(bundle, experiment, "evaluate")
     overrides.pop("weights", None)  # what training started from, not what it ended with
     parts = {"out_of_fold": ("validation", "model_last.pt"), **({"test": ("test", "model.pt")} if test else {})}
     for place, (part, checkpoint) in parts.items():
         if not (folder / place / "metrics.csv").is_file():
-            given = {"part": part, "fold": fold, "ckpt_dir": str(models), "checkpoint": checkpoint, "save_masks": True}
+            given = {"part": part, "fold": fold, "ckpt_dir": str(models), "checkpoint": checkpoint}
+            if "save_masks" in ConfigParser.load_config_file(evaluate[-1]):
+                given["save_masks"] = True
             given |= {"output_dir": str(folder / place), "run_name": f"fold {fold} {place}", **overrides}
             run_config(evaluate, "eval", **given)
 
@@ -122,42 +105,6 @@ def _run_ensemble(configs: list[str], folder: Path, folds: list[int], **override
     given = {"network": {**network, "weights": members}, "weights": None, "part": "test", "run_name": "ensemble"}
     given["operating_point"] = read_json(chosen) if chosen.is_file() else {}
     run_config(configs, "eval", **{**given, "output_dir": str(folder / "ensemble"), **overrides})
-
-
-def _read(folder: Path, folds: list[int], name: str) -> pd.DataFrame | None:
-    files = [folder / f"fold_{fold}" / "out_of_fold" / name for fold in folds]
-    return pd.concat([pd.read_csv(file) for file in files]) if all(file.is_file() for file in files) else None
-
-
-def _summarise(folder: Path, folds: list[int], classes: list[str]) -> dict:
-    """Write the out-of-fold tables, metrics and figures of the folds; return the scores."""
-    predictions, areas = _read(folder, folds, "predictions.csv"), _read(folder, folds, "mask_areas.csv")
-    assert predictions is not None
-    predictions, points = nested_operating_points(predictions, areas, classes)
-    write_json(folder / "operating_points.json", points)
-    write_json(folder / "operating_point.json", choose_operating_point(predictions, areas, classes))
-    if areas is not None:
-        write_csv(folder / "mask_areas.csv", areas)
-    write_csv(folder / "predictions.csv", predictions)
-    scores = score(predictions, classes)
-    write_csv(folder / "metrics.csv", metrics_table(scores))
-    _write_masks(folder, folds)
-    if has_classes(predictions):
-        figures.save_figure(figures.roc_curves(predictions, classes), folder / "figures" / "roc_curves.png")
-        figures.save_figure(figures.confusion(predictions, classes), folder / "figures" / "confusion.png")
-    if has_masks(predictions) and areas is not None:
-        curve = figures.threshold_curve(areas, median(point["mask_threshold"] for point in points.values()))
-        figures.save_figure(curve, folder / "figures" / "threshold_curve.png")
-    return scores
-
-
-def _write_masks(folder: Path, folds: list[int]) -> None:
-    """Write one table of masks of images that the predicting network had not seen: out of fold, and the test set
-    by the first fold."""
-    out_of_fold = _read(folder, folds, "masks.csv")
-    test = folder / f"fold_{folds[0]}" / "test" / "masks.csv"
-    if out_of_fold is not None and test.is_file():
-        write_csv(folder / "masks.csv", pd.concat([out_of_fold, pd.read_csv(test)]))
 
 
 class _Parent:

@@ -54,7 +54,7 @@ def report(
         operating_point: a JSON file with "threshold" (and "calibration") instead.
         nested: with a column 'fold': give each fold the calibration and threshold that the others choose: best_f1,
             sensitivity=.9, specificity=.9 or recall_rate=.1 (binary).
-        calibration: temperature, isotonic or none, for --nested.
+        calibration: temperature, platt, isotonic or none, for --nested.
         prevalence: carry the probabilities of an operating point from its prevalence to this one.
         rule: how images become breasts and patients: mean, max or noisy_or.
         lesions: for detection, a table with a row per lesion (image, x1, y1, x2, y2, and what is grouped by); images
@@ -80,7 +80,7 @@ def report(
     elif task == "binary":
         group = _group(table, group_by, identity)
         point = read_json(Path(operating_point)) if operating_point else None
-        ways = (threshold, point, nested, None if calibration == "none" else calibration, prevalence)
+        ways = (threshold, point, nested, calibration, prevalence)
         table = tasks.decided(two_class.checked_table(table, probability, truth, identity, predictions), *ways)
         content, pictures = tasks.binary(table, group, rule, resamples)
         if compare is not None:

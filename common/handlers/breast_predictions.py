@@ -142,7 +142,8 @@ class BreastPredictions(Metric):
     def scores(self) -> dict[str, Estimate]:
         """All figures with their intervals, each named after its level."""
         levels = self._report()[0]
-        named = {level: levels[level] for level in LEVELS if level in levels}
+        joined = self.predictions["image"].str.contains("+", regex=False).any()  # then a row is no image
+        named = {level: levels[level] for level in LEVELS if level in levels and not (level == "image" and joined)}
         return {f"{level}_{name}": found for level, scores in named.items() for name, found in scores.items()}
 
     def figures(self) -> dict[str, Figure]:

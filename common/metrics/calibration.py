@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 
 from common.metrics.classification import as_weights
 
@@ -61,7 +62,8 @@ def expected_calibration_error(
 
 
 def fit_calibration(positive: ArrayLike, probability: ArrayLike, kind: str = "temperature") -> dict[str, Any]:
-    """Fit a calibration: "temperature" (one factor on the logits) or "isotonic" (any rising curve).
+    """Fit a calibration: "temperature" (one factor on the logits), "platt" (a factor and a shift, which also mends
+    what resampling or weighting did to the prevalence) or "isotonic" (any rising curve).
 
     Raises:
         ValueError: an unknown kind, or rows of one class only.
@@ -71,10 +73,13 @@ def fit_calibration(positive: ArrayLike, probability: ArrayLike, kind: str = "te
         raise ValueError(f"A calibration cannot be fitted: all of {len(truth)} rows are of one class.")
     if kind == "temperature":
         return {"kind": kind, "temperature": _best_temperature(truth, _logit(p))}
+    if kind == "platt":
+        fitted = LogisticRegression(C=np.inf).fit(_logit(p)[:, None], truth)
+        return {"kind": kind, "factor": float(fitted.coef_[0, 0]), "shift": float(fitted.intercept_[0])}
     if kind == "isotonic":
         curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, truth)
         return {"kind": kind, "from": curve.X_thresholds_.tolist(), "to": curve.y_thresholds_.tolist()}
-    raise ValueError(f"Unknown calibration '{kind}': choose temperature or isotonic.")
+    raise ValueError(f"Unknown calibration '{kind}': choose temperature, platt or isotonic.")
 
 
 def _best_temperature(truth: np.ndarray, logit: np.ndarray) -> float:
@@ -101,9 +106,11 @@ def calibrated(probability: ArrayLike, calibration: Calibration | None) -> np.nd
         return p
     if calibration["kind"] == "temperature":
         return _sigmoid(_logit(p) / calibration["temperature"])
+    if calibration["kind"] == "platt":
+        return _sigmoid(_logit(p) * calibration["factor"] + calibration["shift"])
     if calibration["kind"] == "isotonic":
         return np.interp(p, calibration["from"], calibration["to"])
-    raise ValueError(f"Unknown calibration '{calibration['kind']}': expected temperature or isotonic.")
+    raise ValueError(f"Unknown calibration '{calibration['kind']}': expected temperature, platt or isotonic.")
 
 
 def fit_class_calibration(truth: ArrayLike, probabilities: np.ndarray) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def choose_point(
         level, rule: of the units that are called; an absent breast or patient makes it the image.
         wish: "best_f1", or "sensitivity=.9", "specificity=.9", "recall_rate=.1" or "fixed=.5"; the point keeps the
             thresholds of these five as well, so that one can be changed for another.
-        calibration: "temperature", "isotonic" or None.
+        calibration: "temperature", "platt", "isotonic" or None.
 
     Raises:
         ValueError: an unknown wish, or rows of one class only.

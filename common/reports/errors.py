@@ -60,6 +60,6 @@ def run_command(component: Any) -> None:
 
 
 def _switch(word: str) -> str:
-    """Let ``--paired false`` be a boolean, as ``--resume true`` is one for a bundle; Fire knows True and False only."""
+    """Let ``--paired false`` be a boolean, and ``none`` nothing; Fire knows True, False and None only."""
     option, equals, value = word.rpartition("=")
-    return option + equals + value.capitalize() if value in ("true", "false") else word
+    return option + equals + value.capitalize() if value in ("true", "false", "none") else word

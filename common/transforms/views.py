@@ -31,8 +31,8 @@ class EachViewd(MapTransform):
 
     Args:
         keys: a list of V paths; None is a missing view, which becomes zeros.
-        transforms: for a dictionary of the image under the same key, ``view`` and ``laterality``; single ones, and lists
-            of some. They end in images (1, H, W) of one size.
+        transforms: for a dictionary of the image under the same key, ``view`` and ``laterality``; single ones, and
+            lists of some. They end in images (1, H, W) of one size.
         keep_traces: keep each view, under "traces", so that `to_source` can go back on its way; for inference.
 
     Result: a plain tensor (V, H, W) float32.
@@ -49,8 +49,10 @@ class EachViewd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        lists = [step if isinstance(step, list | tuple) else [step] for step in transforms]
-        self.steps = Compose([step for steps in lists for step in steps])
+        steps: list[Callable] = []
+        for step in transforms:
+            steps += [step] if callable(step) else list(step)
+        self.steps = Compose(steps)
         self.keep_traces = keep_traces
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
