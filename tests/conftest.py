@@ -61,6 +61,22 @@ def prepared(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def rsna_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """28 patients' mammogram phantoms in the RSNA set's layout, many with cancer."""
+    folder = tmp_path_factory.mktemp("rsna_phantoms")
+    import_module("make_phantoms").rsna(str(folder), number=28, seed=3, cancer_share=0.2, rows=104)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rsna_prepared(rsna_phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mammogram phantoms prepared: smaller, with splits."""
+    folder = tmp_path_factory.mktemp("rsna_prepared")
+    import_module("prepare_rsna").prepare_rsna(str(rsna_phantoms), str(folder), folds=2, test_share=0.25, workers=2)
+    return folder
+
+
 def _write_ultrasound(path: Path, values: np.ndarray, photometric: str = "MONOCHROME2", frames: int = 1) -> Path:
     """Write pixels as an ultrasound DICOM file."""
     dataset = pydicom.Dataset()

@@ -78,7 +78,7 @@ def _join(images: Sequence[Item], views: Sequence[str]) -> list[Item]:
         same = {key: value for key, value in there[0].items() if all(i.get(key) == value for i in there)}
         name, paths = "+".join(map(_name, there)), [image and image["image"] for image in chosen]
         view = there[0]["view"] if len(there) == 1 else "+".join(views)
-        shown = [image["view"] if image else "" for image in chosen]
+        shown = [image["view"] if image else None for image in chosen]
         result.append({**same, "name": name, "image": paths, "views": shown, "view": view})
     return result
 

@@ -110,5 +110,6 @@ class SafeDataset(Dataset):
             return self.transform(item)
         except Exception as error:
             reason = refusal_of(error) or error
-            empty = {"image": torch.zeros(self.frame), "traces": [None] * len(item["views"])}
+            nothing = [None] * len(item["views"])
+            empty = {"image": torch.zeros(self.frame), "traces": nothing, "reasons": nothing}
             return {**item, **empty, "reason": str(reason)}

@@ -74,8 +74,10 @@ class SaveBreastResults:
         device = engine.state.output["pred"].device
         heat = grad_cam(self.network, batch["image"].to(device)).cpu() if self.saliency else None  # type: ignore[arg-type]
         for row, name in enumerate(batch["name"]):
+            reasons = [batch["reason"][row] or reason for reason in batch["reasons"][row]]
+            places = zip(batch["sources"][row], reasons, strict=True)
+            self.rejected += [{"image": place, "reason": reason} for place, reason in places if place and reason]
             if batch["reason"][row]:
-                self.rejected.append({"image": name, "reason": batch["reason"][row]})
                 continue
             facts = {key: batch[key][row] for key in ("patient_id", "laterality", "view") if key in batch}
             values = {key: float(column[row]) for key, column in columns.items()}

@@ -98,11 +98,13 @@ def calling_config() -> dict[str, Any]:
 
 
 def hyper_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain values at the top of a config: numbers, words and short lists, no expressions."""
+    """Return the plain values at the top of a config: numbers, words and short lists of such, no expressions."""
 
     def plain(value: Any) -> bool:
         if isinstance(value, list):
-            return all(isinstance(v, bool | int | float | str) for v in value) and len(value) <= 16
+            return all(plain(v) for v in value) and len(value) <= 16
+        if isinstance(value, dict):
+            return "_target_" not in value and all(plain(v) and not expression(v) for v in value.values())
         return value is None or isinstance(value, bool | int | float | str)
 
     def expression(value: Any) -> bool:
@@ -181,7 +183,7 @@ class MLflowRun:
             MLFLOW_GIT_COMMIT: git_revision(),
             MLFLOW_PARENT_RUN_ID: os.environ.get(PARENT_VARIABLE),
         }
-        tags |= {"bundle": self.experiment, "experiment": self.config.get("run_name"), "fold": self.config.get("fold")}
+        tags |= {"bundle": self.experiment, **{key: self.config.get(key) for key in ("experiment", "fold")}}
         tags["data_fingerprint"] = (self.datalist or {}).get("fingerprint")
         return {key: str(value) for key, value in tags.items() if value not in (None, "")}
 

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
 
 from common.data.heads import heads_of
+from common.reports.errors import refusal_of
 
 VIEW, LATERALITY, TRACES = "view", "laterality", "traces"
 
@@ -30,15 +31,18 @@ class EachViewd(MapTransform):
     """Run each view of an item through the same transforms, and stack the results.
 
     Args:
-        keys: a list of V paths; None is a missing view, which becomes zeros.
+        keys: a list of V paths; None is a missing view, which becomes zeros (and is None among the item's "views").
         transforms: for a dictionary of the image under the same key, ``view`` and ``laterality``; single ones, and
             lists of some. They end in images (1, H, W) of one size.
         keep_traces: keep each view, under "traces", so that `to_source` can go back on its way; for inference.
 
+        skip_bad: a view that cannot be read counts as missing, and "reasons" says why; for inference.
+
     Result: a plain tensor (V, H, W) float32.
 
     Raises:
-        ValueError: no view is there, or the views end in several sizes.
+        ValueError: no view is there, or the views end in several sizes; and whatever a bad view raises, unless others
+            are left and bad ones are skipped.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class EachViewd(MapTransform):
         keys: KeysCollection,
         transforms: Sequence[Callable | Sequence[Callable]],
         keep_traces: bool = False,
+        skip_bad: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -53,20 +58,36 @@ class EachViewd(MapTransform):
         for step in transforms:
             steps += [step] if callable(step) else list(step)
         self.steps = Compose(steps)
-        self.keep_traces = keep_traces
+        self.keep_traces, self.skip_bad = keep_traces, skip_bad
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            names = result.get("views") or [""] * len(result[key])
-            images = [
-                None if path is None else self._one(key, path, view, result)
-                for path, view in zip(result[key], names, strict=True)
-            ]
+            names = list(result.get("views") or [""] * len(result[key]))
+            images, errors = self._all(key, result[key], names, result)
+            bad = [error for error in errors if error is not None]
+            if bad and (not self.skip_bad or not any(image is not None for image in images)):
+                raise bad[0]
             result[key] = self._stacked(images)
+            if self.skip_bad:
+                result["reasons"] = [error and str(refusal_of(error) or error) for error in errors]
+                result["views"] = [None if error else name for error, name in zip(errors, names, strict=True)]
             if self.keep_traces:
                 result[TRACES] = images
         return result
+
+    def _all(
+        self, key: Hashable, paths: Sequence[Any], names: Sequence[str], item: Mapping[Hashable, Any]
+    ) -> tuple[list[torch.Tensor | None], list[Exception | None]]:
+        """Return each view's image, and each view's error."""
+        images: list[torch.Tensor | None] = [None] * len(paths)
+        errors: list[Exception | None] = [None] * len(paths)
+        for number, (path, name) in enumerate(zip(paths, names, strict=True)):
+            try:
+                images[number] = None if path is None else self._one(key, path, name, item)
+            except Exception as error:
+                errors[number] = error
+        return images, errors
 
     def _one(self, key: Hashable, path: Any, view: str, item: Mapping[Hashable, Any]) -> torch.Tensor:
         return self.steps({key: path, VIEW: view, LATERALITY: item.get(LATERALITY)})[key]
@@ -93,7 +114,7 @@ class AsViewsd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             names = result.get("views")
-            there = torch.tensor([not names or bool(name) or len(names) == 1 for name in names or result[key]])
+            there = torch.tensor([not names or name is not None for name in names or result[key]])
             result[key] = torch.where(there[:, None, None, None], torch.as_tensor(result[key])[:, None], 0.0)
         return result
 

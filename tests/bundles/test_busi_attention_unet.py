@@ -71,7 +71,7 @@ def test_training_leaves_weights_tables_and_figures(trained: Path) -> None:
 
 def test_the_mlflow_run_is_finished_and_complete(trained: Path) -> None:
     found = mlflow.get_run(json.loads((trained / "mlflow_run.json").read_text())["run_id"])
-    assert found.info.status == "FINISHED" and found.info.run_name == "train"
+    assert found.info.status == "FINISHED" and found.info.run_name == "ours"
     assert found.data.params["batch_size"] == "8" and found.data.params["image_size"] == "[32, 32]"
     assert len(found.data.params["data_fingerprint"]) == 64
     assert {"train_loss", "validation_dice", "validation_dice_low"} <= set(found.data.metrics)

@@ -92,7 +92,7 @@ def test_an_overlay_replaces_names_never_a_list_index(overlay: Path) -> None:
     base = json.loads((overlay.parents[1] / "train.json").read_text())
     assert content["_desc_"]
     assert not [key for key in content if any(part.isdigit() for part in key.split("#"))]
-    assert "run_name" in content and content["run_name"] == overlay.stem
+    assert content["experiment"] == overlay.stem
     unknown = {key.split("#")[0] for key in content} - set(base)
     assert unknown <= {
         "pretrained",
