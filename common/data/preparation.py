@@ -7,6 +7,7 @@ killed run goes on where it was. A file whose decoder takes its process down is 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,9 +90,14 @@ def cluster(workers: int, scheduler: str | None = None) -> Iterator[Client]:
             with client:
                 yield client
             return
+        before = dict(os.environ)  # Dask leaves its workers' OMP_NUM_THREADS=1 behind for whatever is started later
         local = LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=50)
-        with local, Client(local) as client:
-            yield client
+        try:
+            with local, Client(local) as client:
+                yield client
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def run_all(

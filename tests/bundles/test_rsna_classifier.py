@@ -204,6 +204,19 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
+@pytest.mark.parametrize("experiment", [None, "michigan_augmentation", "gatech_augmentations"])
+def test_augmentation_leaves_the_cache_as_it_is(experiment: str | None, rsna_prepared: Path) -> None:
+    """The cache hands out its items uncopied, so nothing may write into them."""
+    parser = ConfigParser()
+    parser.read_config(config_files(BUNDLE, experiment))
+    parser.update({"dataset_dir": str(rsna_prepared), "image_size": [64, 48], "cache_rate": 1.0})
+    dataset = parser.get_parsed_content("train#dataset")
+    before = [item["image"].clone() for item in dataset._cache]
+    drawn = [[dataset[i]["image"] for i in range(len(dataset))] for _ in range(3)]
+    assert not all(torch.equal(one, two) for one, two in zip(*drawn[:2], strict=True))
+    assert all(torch.equal(item["image"], copy) for item, copy in zip(dataset._cache, before, strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", [None, "gatech_baseline"], ids=["ours", "lookahead"])
 def test_a_killed_run_resumes_to_the_same_weights(script, experiment, rsna_prepared: Path, tmp_path: Path) -> None:
