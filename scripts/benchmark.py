@@ -22,7 +22,7 @@ import pydicom
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
-from monai.transforms import Compose, RandAffined, RandFlipd
+from monai.transforms import Compose, RandAffined, RandCoarseDropoutd, RandFlipd
 from PIL import Image
 from pydicom import uid
 from pydicom.encaps import generate_frames
@@ -37,7 +37,7 @@ from common.data.pectoral import find_pectoral
 from common.handlers.training import averaged
 from common.reports.errors import run_command
 from common.transforms.dicom import LoadMammogramd
-from common.transforms.intensity import RandBrightnessContrastd, RandHolesd
+from common.transforms.intensity import RandBrightnessContrastd
 from common.transforms.untracked import UntrackedCompose
 from common.transforms.warp import RandWarpd
 
@@ -318,8 +318,8 @@ def _augmentations() -> list[Any]:
     return [
         RandWarpd("image", distort_prob=0.2, **change),
         RandBrightnessContrastd("image", prob=0.5),
-        RandHolesd("image", prob=0.5, **holes),
-        RandHolesd("image", prob=0.7, **holes),
+        RandCoarseDropoutd("image", prob=0.5, **holes),
+        RandCoarseDropoutd("image", prob=0.7, **holes),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import RandCoarseDropoutd, RandomizableTransform, Transform
+from monai.transforms import RandomizableTransform, Transform
 from skimage.exposure import equalize_adapthist
 
 from common.transforms.arrays import like
@@ -163,11 +163,3 @@ class RandBrightnessContrastd(EachKey, RandomizableTransform):
         for key in self.key_iterator(result):
             result[key] = self.transform(result[key], randomize=False)
         return result
-
-
-class RandHolesd(RandCoarseDropoutd):
-    """MONAI's `RandCoarseDropoutd` on a copy: it writes holes into its input, which may be a cached image."""
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        return super().__call__({**result, **{key: result[key].clone() for key in self.key_iterator(result)}})

@@ -19,7 +19,7 @@ SEVERAL = ["site_id", "laterality", "view", "implant", "biopsy", "invasive", "BI
 SEVERAL += ["difficult_negative_case", "machine_id", "age"]
 FEW, FLIP, SMALL, ALL = ["laterality", "biopsy", "implant", "view"], (0.5, 0.0), (0.97, 1.03), (0.8, 1.2)
 MUSCLE = ["CropBreastd", "RemovePectorald"]
-MANY_STEPS = ["RandWarpd", "RandBrightnessContrastd", "RandHolesd", "RandHolesd"]
+MANY_STEPS = ["RandWarpd", "RandBrightnessContrastd", "RandCoarseDropoutd", "RandCoarseDropoutd"]
 MICHIGAN = ["RandWarpd", "RandAutoContrastd", "RandResizedCropd", "RandGaussianSmoothd"]
 # the papers' table: backbone, size, optimizer, rate, decay, batch, epochs, schedule, crop, random steps, auxiliary
 # heads, positive weight, exits, views
