@@ -11,7 +11,7 @@ import pandas as pd
 from common.data.datalist import save_datalist
 from common.data.files import write_csv
 from common.data.preparation import Journal, run_all
-from common.data.rsna import facts_of, prepare_one, read_table
+from common.data.rsna import facts_of, look_at_one, prepare_one, read_table
 from common.data.splits import draw_splits
 from common.reports.errors import run_command
 
@@ -23,6 +23,7 @@ def prepare_rsna(
     bits: int = 16,
     exact: bool = False,
     crop: bool = False,
+    in_place: bool = False,
     folds: int = 5,
     test_share: float = 0.2,
     seed: int = 0,
@@ -40,6 +41,7 @@ def prepare_rsna(
         bits: 8 or 16 a pixel.
         exact: decode JPEG 2000 in full and then resize, in place of decoding only what the size needs.
         crop: keep the breast's bounding box alone, after resizing, so that all images keep one scale.
+        in_place: write the datalist alone; training then reads the DICOM files themselves, each time anew.
         folds: of the training part; patients stay whole, cancers in proportion.
         test_share: of the images, held out.
         seed: of the splits.
@@ -48,10 +50,12 @@ def prepare_rsna(
     """
     source, target = Path(source_dir).resolve(), Path(dataset_dir).resolve()
     table = read_table(source)
-    options = {"max_size": max_size, "bits": bits, "exact": exact, "crop": crop}
+    options = {"max_size": max_size, "bits": bits, "exact": exact, "crop": crop, "in_place": in_place}
     journal = Journal(target / "journal.jsonl", _plain({**options, "source_dir": str(source)}))
-    run_all(prepare_one, _jobs(table, source, target, options), journal, workers, scheduler)
+    work = look_at_one if in_place else prepare_one
+    run_all(work, _jobs(table, source, target, options), journal, workers, scheduler)
     items, rejected = _items(table, journal, folds, test_share, seed)
+    rejected += _without_row(table, source)
     write_csv(target / "rejected.csv", pd.DataFrame(rejected, columns=["image_id", "patient_id", "reason"]))
     save_datalist(target, items, **FACTS, classes=["no cancer", "cancer"], preparation=_plain(options), seed=seed)
     _report(items, rejected, target)
@@ -96,12 +100,21 @@ def _items(
             continue
         facts = {key: value for key, value in record.items() if key != "id"}
         label = "cancer" if row["cancer"] else "no cancer"
-        image = f"images/{row['patient_id']}/{row['image_id']}.tif"
-        items.append({"image": image, "label": label, **facts_of(row), **facts})
+        image = {"image": f"images/{row['patient_id']}/{row['image_id']}.tif"}
+        items.append({**image, "label": label, **facts_of(row), **facts})
     if not items:
         raise ValueError(f"None of {len(rejected)} images could be read; the first: {rejected[0]['reason']}")
     splits = draw_splits([i["label"] for i in items], [i["patient_id"] for i in items], folds, test_share, seed)
     return [{**item, "split": part, "fold": fold} for item, (part, fold) in zip(items, splits, strict=True)], rejected
+
+
+def _without_row(table: pd.DataFrame, source: Path) -> list[dict[str, Any]]:
+    """Return the images that lie there and that the table does not name."""
+    known = set(table["patient_id"] + "/" + table["image_id"])
+    found = sorted((source / "train_images").glob("*/*.dcm"))
+    strangers = [path for path in found if f"{path.parent.name}/{path.stem}" not in known]
+    reason = "train.csv has no row for this image: fetch both from one place"
+    return [{"image_id": path.stem, "patient_id": path.parent.name, "reason": reason} for path in strangers]
 
 
 def _report(items: list[dict[str, Any]], rejected: list[dict[str, Any]], target: Path) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 
 import cv2
 import pandas as pd
+import pydicom
 
 from common.data.breast import bounding_box, breast_mask
+from common.data.dicom.tags import describe
 from common.data.mammogram import read_mammogram, write_mammogram
+from common.data.pixels import without_warnings
 from common.data.quality import quality_flags
 
 REQUIRED = ("patient_id", "image_id", "laterality", "view")
@@ -54,6 +57,24 @@ def facts_of(row: Mapping[Any, Any]) -> dict[str, Any]:
         value = value.item() if hasattr(value, "item") else value
         found[key] = int(value) if isinstance(value, float) and value.is_integer() else value
     return found
+
+
+def look_at_one(job: dict[str, Any]) -> dict[str, Any]:
+    """Read a DICOM file's header alone, for a datalist that uses it in place; return where it lies, or why not.
+
+    Args:
+        job: ``id`` and ``source`` (absolute).
+    """
+    try:
+        with without_warnings():
+            dataset = pydicom.dcmread(job["source"], stop_before_pixels=True)
+            facts = describe(dataset)
+            shape = [int(dataset.Rows), int(dataset.Columns)]
+    except Exception as error:
+        return {"id": job["id"], "reason": f"its header cannot be read ({type(error).__name__}). Fetch it again."}
+    spacing = list(facts["pixel_spacing"]) if facts["pixel_spacing"] else None
+    found = {"id": job["id"], "image": job["source"], "source_shape": shape, "pixel_spacing": spacing}
+    return {**found, "quality_flags": [], "header_view": facts["view"], "header_laterality": facts["laterality"]}
 
 
 def prepare_one(job: dict[str, Any]) -> dict[str, Any]:

@@ -237,3 +237,24 @@ def test_implants_are_flagged_as_the_table_says_and_lateralities_agree(source: P
     items = load_datalist(done)["items"]
     assert all(("implant" in item["quality_flags"]) == bool(item["implant"]) for item in items)
     assert not any("laterality_disagreement" in item["quality_flags"] for item in items)
+
+
+def test_files_can_be_used_in_place(source: Path, done: Path, tmp_path: Path) -> None:
+    """The same items and splits, and the same picture, from the DICOM files themselves."""
+    ours, theirs = prepare(source, tmp_path, in_place=True)["items"], load_datalist(done)["items"]
+    assert not (tmp_path / "images").exists()
+    keys = ("image_id", "split", "fold", "cancer")
+    assert [[i[key] for key in keys] for i in ours] == [[i[key] for key in keys] for i in theirs]
+    item = ours[0]
+    assert item["image"] == str(source / "train_images" / item["patient_id"] / f"{item['image_id']}.dcm")
+    pictures = [read_mammogram(items[0]["image"], 52)[0] for items in (ours, theirs)]
+    np.testing.assert_allclose(*pictures, atol=1e-4)
+
+
+def test_an_image_without_a_row_is_named(source: Path, tmp_path: Path) -> None:
+    copied = copy_of(source, tmp_path / "source")
+    table = pd.read_csv(copied / "train.csv", dtype=str)
+    table.iloc[1:].to_csv(copied / "train.csv", index=False)
+    prepare(copied, tmp_path / "set", in_place=True)
+    rejected = pd.read_csv(tmp_path / "set" / "rejected.csv", dtype=str).set_index("image_id")
+    assert "no row for this image" in rejected.loc[table["image_id"][0], "reason"]
