@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -17,24 +16,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-import psutil
 import pydicom
 import torch
-from ignite.engine import Events
-from monai.bundle import ConfigParser
 from monai.transforms import Compose, RandAffined, RandCoarseDropoutd, RandFlipd
 from PIL import Image
 from pydicom import uid
 from pydicom.encaps import generate_frames
 
 from common.data.breast import breast_mask
-from common.data.bundle import bundle_root
 from common.data.dicom.stored import stored_values
 from common.data.dicom.write import grey_dataset, write_dicom
 from common.data.mammogram import read_mammogram, write_mammogram
 from common.data.mammogram_phantoms import DENSITIES, VIEWS, Breast, draw_mammogram
 from common.data.pectoral import find_pectoral
-from common.handlers.training import averaged
+from common.reports import training_speed
 from common.reports.errors import run_command
 from common.transforms.dicom import LoadMammogramd
 from common.transforms.intensity import RandBrightnessContrastd
@@ -45,9 +40,6 @@ from common.transforms.warp import RandWarpd
 def busi(dataset_dir: str, epochs: int = 7, image_size: int = 128, threads: int | None = None) -> None:
     """Compare training through the bundle with a bare PyTorch loop, epoch by epoch in turn.
 
-    Three arms on the same network, batches and data: the bundle's trainer with all its handlers but validation;
-    a bare loop over the same data loader; and forward, backward and step on tensors that lie in memory.
-
     Args:
         dataset_dir: a prepared data set.
         epochs: of each arm; the first is left out of the medians.
@@ -56,83 +48,35 @@ def busi(dataset_dir: str, epochs: int = 7, image_size: int = 128, threads: int 
     """
     if threads:
         torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        given = {"dataset_dir": dataset_dir, "epochs": epochs, "image_size": [image_size] * 2, "mlflow": False}
-        parser = _parse("busi_attention_unet", **given, output_dir=folder, val_interval=10**6)
-        times, memory = _run_in_turn(parser)
-    images = len(parser.get_parsed_content("train#dataloader")) * parser.get_parsed_content("batch_size")
-    _report({name: images / median(seconds[1:]) for name, seconds in times.items()}, memory)
+    given = {"dataset_dir": dataset_dir, "epochs": epochs, "image_size": [image_size] * 2}
+    print(training_speed.describe(*training_speed.compare_training("busi_attention_unet", **given)))
 
 
-def _parse(bundle: str, **overrides: Any) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config(str(Path(bundle_root(bundle)) / "configs" / "train.json"))
-    # the end of the run scores and draws; what is timed here are its epochs
-    kept = [h for h in parser["train#handlers"] if not h["_target_"].endswith(("ChooseOperatingPoint", "Report"))]
-    parser.update({**overrides, "train#handlers": [h for h in kept if h["_target_"] != "ValidationHandler"]})
-    return parser
+def rsna(
+    dataset_dir: str,
+    epochs: int = 5,
+    image_size: tuple[int, int] = (192, 120),
+    backbone: str = "resnet18",
+    batch_size: int = 8,
+    threads: int | None = None,
+) -> None:
+    """Compare training through the bundle with a bare timm and PyTorch loop, and time the way to the first step.
 
-
-def _step(parser: ConfigParser) -> Callable[[Any], None]:
-    """Return one bare training step on a batch, with a network, optimizer and average of its own."""
-    network = copy.deepcopy(parser.get_parsed_content("network")).train()
-    loss = parser.get_parsed_content("loss")
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-    average = averaged(network, parser.get_parsed_content("ema_decay"))
-    assert average is not None
-
-    def step(prepared: tuple[torch.Tensor, Any]) -> None:
-        image, targets = prepared
-        optimizer.zero_grad()
-        loss(network(image), targets).backward()
-        optimizer.step()
-        average.update_parameters(network)
-
-    return step
-
-
-def _run_in_turn(parser: ConfigParser) -> tuple[dict[str, list[float]], list[int]]:
-    trainer = parser.get_parsed_content("train#trainer")
-    loader, device = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("device")
-    bare, in_memory = _step(parser), _step(parser)
-
-    def prepare(batch: Any) -> tuple[torch.Tensor, Any]:
-        return trainer.prepare_batch(batch, device)
-
-    tensors = [prepare(batch) for batch in loader]
-    times: dict[str, list[float]] = {"bundle": [], "bare loop": [], "tensors in memory": []}
-    memory: list[int] = []
-
-    def others(_: Any) -> None:
-        times["bundle"].append(time.perf_counter() - started[0])
-        times["bare loop"].append(_timed(bare, map(prepare, loader)))
-        times["tensors in memory"].append(_timed(in_memory, tensors))
-        memory.append(psutil.Process().memory_info().rss)
-        started[0] = time.perf_counter()
-
-    started = [0.0]
-    trainer.add_event_handler(Events.STARTED, lambda _: started.__setitem__(0, time.perf_counter()))
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, others)
-    trainer.run()
-    return times, memory
-
-
-def _timed(step: Callable[[Any], None], batches: Iterable[Any]) -> float:
-    begin = time.perf_counter()
-    for batch in batches:
-        step(batch)
-    return time.perf_counter() - begin
-
-
-def _report(rates: dict[str, float], memory: list[int]) -> None:
-    for name, rate in rates.items():
-        print(f"{name:<18} {rate:7.1f} images/s")
-    print(f"bundle / bare loop              {rates['bundle'] / rates['bare loop']:.3f}   (asked: 0.95 or more)")
-    print(
-        f"bare loop / tensors in memory   {rates['bare loop'] / rates['tensors in memory']:.3f}   (asked: 0.90 or more)"
-    )
-    grown = (memory[-1] - memory[1]) / 2**20
-    print(f"resident memory: {memory[1] / 2**20:.0f} MiB after epoch 2, {grown:+.0f} MiB by epoch {len(memory)}")
+    Args:
+        dataset_dir: a prepared data set.
+        epochs: of each arm; the first is left out of the medians.
+        image_size: rows and columns.
+        backbone: timm's name.
+        batch_size: breasts.
+        threads: of torch, all cores by default.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    given = {"dataset_dir": dataset_dir, "epochs": epochs, "image_size": list(image_size), "backbone": backbone}
+    given |= {"batch_size": batch_size, "pretrained": False, "cache_rate": 1.0}
+    print(training_speed.describe(*training_speed.compare_training("rsna_classifier", **given)))
+    seconds = training_speed.seconds_to_first_step("rsna_classifier", **{**given, "cache_rate": 0.0})
+    print(f"from python -m monai.bundle to the first step: {seconds:.1f} s")
 
 
 SYNTAXES = {
@@ -362,4 +306,4 @@ def _report_ratio(title: str, seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    run_command({"busi": busi, "prepare": prepare, "transforms": transforms})
+    run_command({"busi": busi, "rsna": rsna, "prepare": prepare, "transforms": transforms})
