@@ -92,8 +92,8 @@ def test_the_temperature_is_the_one_that_was_drawn() -> None:
 
 def test_no_calibration_and_unknown_ones() -> None:
     assert calibrated([0.3], None)[0] == 0.3
-    with pytest.raises(ValueError, match="choose temperature or isotonic"):
-        fit_calibration(TRUTH, SCORE, "platt")
+    with pytest.raises(ValueError, match="choose temperature, platt or isotonic"):
+        fit_calibration(TRUTH, SCORE, "beta")
     with pytest.raises(ValueError, match="one class"):
         fit_calibration([True, True], [0.1, 0.2])
 
@@ -150,3 +150,15 @@ def test_two_classes_are_calibrated_like_one_probability() -> None:
     np.testing.assert_allclose(both[:, 1], calibrated(p, point), atol=1e-6)
     with pytest.raises(ValueError, match="by temperature, not by 'isotonic'"):
         calibrated_classes(both, {"kind": "isotonic"})
+
+
+def test_a_factor_and_a_shift_undo_what_resampling_did() -> None:
+    """Logits that were doubled and raised, as by drawing positives more often, come back."""
+    rng = np.random.default_rng(0)
+    logit = rng.normal(-2, 1.5, 40_000)
+    truth = rng.random(len(logit)) < 1 / (1 + np.exp(-logit))
+    raised = 1 / (1 + np.exp(-(2 * logit + 3)))
+    found = fit_calibration(truth, raised, "platt")
+    assert found["factor"] == pytest.approx(0.5, abs=0.03) and found["shift"] == pytest.approx(-1.5, abs=0.08)
+    back = calibrated(raised, {**found, "factor": 0.5, "shift": -1.5})
+    np.testing.assert_allclose(back, np.clip(1 / (1 + np.exp(-logit)), 1e-6, 1), rtol=0.02)
