@@ -101,8 +101,7 @@ def _run_ensemble(configs: list[str], folder: Path, folds: list[int], **override
     chosen = folder / "operating_point.json"
     overrides.pop("weights", None)
     members = [str(folder / f"fold_{fold}" / "models" / "model_last.pt") for fold in folds]
-    network = {"_target_": "common.networks.ensemble.ensemble_of", "network": "$@network_def.to(@device)"}
-    given: dict[str, Any] = {"network": {**network, "weights": members}, "weights": None, "part": "test"}
+    given: dict[str, Any] = {"members": members, "weights": None, "part": "test"}
     given |= {"fold": None, "run_name": "ensemble"}
     given["operating_point"] = read_json(chosen) if chosen.is_file() else {}
     run_config(configs, "eval", **{**given, "output_dir": str(folder / "ensemble"), **overrides})

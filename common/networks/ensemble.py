@@ -29,6 +29,13 @@ class Ensemble(nn.Module):
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
+def one_or_several(
+    network: nn.Module, path: str | os.PathLike | None, members: Sequence[str | os.PathLike] | None = None
+) -> nn.Module:
+    """Return a network with the weights of a file, or the ensemble of those of several."""
+    return load_weights(network, path) if members is None else ensemble_of(network, members)
+
+
 def ensemble_of(network: nn.Module, weights: Sequence[str | os.PathLike]) -> Ensemble:
     """Return the ensemble of copies of one network, each with the weights of a file."""
     return Ensemble([load_weights(copy.deepcopy(network), path) for path in weights])
