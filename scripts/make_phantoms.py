@@ -9,6 +9,8 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from common.data.cbis import FILES
+from common.data.cbis_phantoms import draw_cases, write_case
 from common.data.dicom.write import write_dicom
 from common.data.files import write_csv, write_whole
 from common.data.rsna_phantoms import COLUMNS, draw_studies
@@ -66,6 +68,26 @@ def rsna(output_dir: str, number: int = 40, seed: int = 0, cancer_share: float =
     print(f"Wrote {len(table)} phantom images of {number} patients to {output_dir}, {cancers} of them with cancer")
 
 
+def cbis(output_dir: str, number: int = 40, seed: int = 0, rows: int = 1024) -> None:
+    """Make mammogram phantoms in the layout of CBIS-DDSM: four CSV files, and a folder for each case.
+
+    Both views of a breast of each patient; swapped files, masks of another size, several abnormalities in an image, and
+    patients on both sides of the official splits.
+
+    Args:
+        output_dir: where they go.
+        number: of patients.
+        seed: the same seed gives the same images.
+        rows: of an image (4000 to 6000 in life); it has 10 columns for 16 rows.
+    """
+    rng, tables = np.random.default_rng(seed), {key: [] for key in FILES}  # type: ignore[var-annotated]
+    for case in tqdm(list(draw_cases(number, rng)), desc="Making phantoms", unit="case"):
+        tables[case.kind, case.part] += write_case(case, Path(output_dir), (rows, rows * 10 // 16), rng)
+    for key, lines in tables.items():
+        write_csv(Path(output_dir) / FILES[key], pd.DataFrame(lines))
+    print(f"Wrote {sum(map(len, tables.values()))} phantom abnormalities of {number} patients to {output_dir}")
+
+
 def _save(folder: Path, name: str, picture: np.ndarray, masks: list[np.ndarray], rng: np.random.Generator) -> None:
     image = Image.fromarray(picture)
     _write(folder / f"{name}.png", image.convert("RGB") if rng.random() < 0.2 else image)
@@ -80,4 +102,4 @@ def _write(path: Path, image: Image.Image) -> None:
 
 
 if __name__ == "__main__":
-    run_command({"busi": busi, "rsna": rsna})
+    run_command({"busi": busi, "rsna": rsna, "cbis": cbis})

@@ -28,6 +28,7 @@ class Breast:
     size: float  # 0 to 1
     cancer: str | None  # "mass", "calcifications" or none
     implant: bool = False
+    findings: tuple[tuple[str, bool], ...] | None = None  # (kind, malignant) of each, where they are to be known
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Mammogram:
     picture: np.ndarray
     breast: np.ndarray
     pectoral: np.ndarray
-    lesion: np.ndarray
+    lesion: np.ndarray  # the malignant ones
+    findings: list[np.ndarray]  # each
 
 
 def draw_mammogram(breast: Breast, view: str, shape: tuple[int, int], rng: np.random.Generator) -> Mammogram:
@@ -47,7 +49,8 @@ def draw_mammogram(breast: Breast, view: str, shape: tuple[int, int], rng: np.ra
     tissue = 0.25 + 0.2 * depth + _gland(breast, outline, depth, rng)
     if breast.implant:
         tissue += 0.5 * _ellipse(shape, (0.5, 0.12), (0.22, 0.2), 0.0)
-    lesion = _add_findings(tissue, outline & ~pectoral, breast, rng)
+    findings = _add_findings(tissue, outline & ~pectoral, breast, rng)
+    lesion = np.logical_or.reduce([mask for malignant, mask in findings if malignant] or [np.zeros(shape, bool)])
     soft = gaussian_filter(outline.astype(np.float32), shape[0] / 400)
     muscle = gaussian_filter(pectoral.astype(np.float32), shape[0] / 250)
     tissue = tissue * (1 - muscle) + muscle * (0.68 + 0.05 * _cloud(shape, 1.2, rng))
@@ -55,9 +58,10 @@ def draw_mammogram(breast: Breast, view: str, shape: tuple[int, int], rng: np.ra
     picture = picture + rng.normal(0, 0.012, shape).astype(np.float32) * (0.15 + soft)
     picture = np.clip(picture, 0, 1).astype(np.float32)
     turn = slice(None, None, -1 if breast.laterality == "R" else 1)
-    layers = [np.ascontiguousarray(layer[:, turn]) for layer in (picture, outline, pectoral, lesion)]
-    _write_label(layers[0], breast.laterality, view)
-    return Mammogram(*layers)
+    layers = (picture, outline, pectoral, lesion, *(mask for _, mask in findings))
+    picture, outline, pectoral, lesion, *masks = (np.ascontiguousarray(layer[:, turn]) for layer in layers)
+    _write_label(picture, breast.laterality, view)
+    return Mammogram(picture, outline, pectoral, lesion, masks)
 
 
 def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -123,20 +127,21 @@ def _ellipse(
     return 1 / (1 + np.exp(np.clip(12 * (across - 1), -30, 30)))
 
 
-def _add_findings(tissue: np.ndarray, inside: np.ndarray, breast: Breast, rng: np.random.Generator) -> np.ndarray:
-    """Draw findings into the tissue in place; return the mask of the malignant one."""
-    lesion = np.zeros(tissue.shape, bool)
+def _add_findings(
+    tissue: np.ndarray, inside: np.ndarray, breast: Breast, rng: np.random.Generator
+) -> list[tuple[bool, np.ndarray]]:
+    """Draw findings into the tissue in place; return whether each is malignant, and its mask."""
+    found = []
     core = cv2.erode(inside.astype(np.uint8), np.ones((tissue.shape[0] // 16,) * 2, np.uint8)).astype(bool)
     places = np.argwhere(core if core.any() else inside)
-    kinds = ["mass", "calcifications"]
-    for number in range(FINDINGS):
-        malignant = number == 0 and breast.cancer is not None
-        kind = breast.cancer if malignant else str(rng.choice(kinds))
+    kinds, known = ["mass", "calcifications"], breast.findings
+    for number in range(FINDINGS if known is None else len(known)):
+        malignant = number == 0 and breast.cancer is not None if known is None else known[number][1]
+        kind = known[number][0] if known is not None else breast.cancer if malignant else str(rng.choice(kinds))
         centre = places[rng.integers(len(places))] / tissue.shape[0]
         draw = _add_mass if kind == "mass" else _add_calcifications
-        mask = draw(tissue, (float(centre[0]), float(centre[1])), malignant, rng)
-        lesion |= mask & malignant
-    return lesion
+        found.append((malignant, draw(tissue, (float(centre[0]), float(centre[1])), malignant, rng)))
+    return found
 
 
 def _add_mass(tissue: np.ndarray, centre: tuple[float, float], malignant: bool, rng: np.random.Generator) -> np.ndarray:

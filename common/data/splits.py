@@ -32,10 +32,19 @@ def draw_splits(
         )
     result: list[tuple[str, int]] = [("test", -1)] * len(labels)
     train, _ = next(iter(_kfold(labels_, groups_, parts, seed)))
-    for fold, (_, held_out) in enumerate(_kfold(labels_[train], groups_[train], folds, seed)):
-        for index in train[held_out]:
-            result[index] = ("train", fold)
+    for index, fold in zip(train, draw_folds(labels_[train], groups_[train], folds, seed), strict=True):
+        result[index] = ("train", fold)
     return result
+
+
+def draw_folds(
+    labels: Sequence[str] | np.ndarray, groups: Sequence[str] | np.ndarray, folds: int, seed: int
+) -> list[int]:
+    """Return the fold of each item of a training part that is given; groups whole, classes in proportion."""
+    result = np.zeros(len(labels), int)
+    for fold, (_, held_out) in enumerate(_kfold(np.asarray(labels), np.asarray(groups), folds, seed)):
+        result[held_out] = fold
+    return result.tolist()
 
 
 def _kfold(labels: np.ndarray, groups: np.ndarray, parts: int, seed: int):
