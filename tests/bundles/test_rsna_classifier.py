@@ -26,7 +26,7 @@ from common.metrics.classification import roc_auc
 
 BUNDLE = "rsna_classifier"
 TINY = {"image_size": [64, 48], "backbone": "resnet10t", "pretrained": False, "epochs": 2, "batch_size": 8}
-TINY |= {"cache_rate": 1.0, "num_workers": 0, "ema_decay": 0.9}
+TINY |= {"cache_rate": 1.0, "num_workers": 0, "ema_decay": 0.9, "resamples": 200}
 ALONE = {**TINY, "views": None, "fusion": "mean"}
 
 
@@ -279,7 +279,7 @@ def test_every_experiment_trains_evaluates_and_is_compared(script, rsna_prepared
     """With nothing overridden but backbone, size, batch and epochs."""
     folder = Path(config_files(BUNDLE)[0]).parent / "experiments"
     names = [None, *(path.stem for path in sorted(folder.glob("*.json")))]
-    small = {"image_size": [64, 64], "epochs": 1, "batch_size": 4, "pretrained": False, "num_workers": 0}
+    small = {"image_size": [64, 64], "epochs": 1, "batch_size": 4, "pretrained": False, "num_workers": 0, "resamples": 50}
     for name in names:
         parser = ConfigParser()
         parser.read_config(config_files(BUNDLE, name))
