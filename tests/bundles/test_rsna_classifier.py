@@ -279,7 +279,14 @@ def test_every_experiment_trains_evaluates_and_is_compared(script, rsna_prepared
     """With nothing overridden but backbone, size, batch and epochs."""
     folder = Path(config_files(BUNDLE)[0]).parent / "experiments"
     names = [None, *(path.stem for path in sorted(folder.glob("*.json")))]
-    small = {"image_size": [64, 64], "epochs": 1, "batch_size": 4, "pretrained": False, "num_workers": 0, "resamples": 50}
+    small = {
+        "image_size": [64, 64],
+        "epochs": 1,
+        "batch_size": 4,
+        "pretrained": False,
+        "num_workers": 0,
+        "resamples": 50,
+    }
     for name in names:
         parser = ConfigParser()
         parser.read_config(config_files(BUNDLE, name))
