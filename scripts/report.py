@@ -80,11 +80,11 @@ def report(
     elif task == "binary":
         group = _group(table, group_by, identity)
         point = read_json(Path(operating_point)) if operating_point else None
-        ways = (threshold, point, nested, calibration, prevalence)
-        table = tasks.decided(two_class.checked_table(table, probability, truth, identity, predictions), *ways)
+        ways, columns = (threshold, point, nested, calibration, prevalence), (probability, truth, identity)
+        table = tasks.decided(two_class.checked_table(table, *columns, predictions), *ways)
         content, pictures = tasks.binary(table, group, rule, resamples)
         if compare is not None:
-            other = tasks.decided(two_class.checked_table(_read(compare), probability, truth, identity, compare), *ways)
+            other = tasks.decided(two_class.checked_table(_read(compare), *columns, compare), *ways)
             content["difference"] = two_class.compare(table, other, identity, group, resamples)
     else:
         raise ValueError(f"Unknown task '{task}': choose binary, classes, segmentation or detection.")

@@ -104,9 +104,8 @@ class BreastPredictions(Metric):
         table = table.drop_duplicates("image").sort_values("image").reset_index(drop=True)
         unknown = table[POSITIVE].isna()
         if unknown.any():
-            raise ValueError(
-                f"{unknown.sum()} of {len(table)} items have no '{self.heads[0].name}', such as {table['image'][0]}."
-            )
+            first, label = table["image"][unknown].iloc[0], self.heads[0].name
+            raise ValueError(f"{unknown.sum()} of {len(table)} items have no '{label}', such as {first}.")
         self.predictions = apply_point(table.assign(**{POSITIVE: table[POSITIVE] > 0.5}), self.point)
         units = self._units()
         return float(roc_auc(units[POSITIVE], units[PROBABILITY])[0])

@@ -92,7 +92,12 @@ def apply_point(table: pd.DataFrame, point: TwoClassPoint | None, prevalence: fl
         table: a row per image, as `choose_point` takes it.
         point: without one, probabilities stay and the threshold is .5.
         prevalence: carry the probabilities (and the threshold) from that of the point to this one.
+
+    Raises:
+        ValueError: a prevalence is wished for, and the point does not say its own.
     """
+    if prevalence is not None and (point or {}).get("prevalence") is None:
+        raise ValueError("--prevalence needs an operating point that says at which prevalence it was fitted.")
     own = np.asarray(table[RAW] if RAW in table else table[PROBABILITY], float)
     found, threshold = calibrated(own, (point or {}).get("calibration")), float((point or {}).get("threshold", 0.5))
     if point is not None and prevalence is not None:

@@ -42,7 +42,8 @@ def decided(
     if sum(way is not None for way in (threshold, point, nested)) > 1:
         raise ValueError("Give one of --threshold, --operating_point and --nested.")
     if nested is None:
-        return apply_point(table, point if point is not None else {"threshold": threshold or 0.5}, prevalence)
+        fixed = {"threshold": 0.5 if threshold is None else threshold}
+        return apply_point(table, fixed if point is None else point, prevalence)
     if "fold" not in table:
         raise ValueError(f"--nested needs a column 'fold'; there are {list(table.columns)}.")
     return nested_points(table, wish=nested, calibration=calibration)[0]
@@ -91,6 +92,7 @@ def segmentation(table: pd.DataFrame, group: str, resamples: int) -> Content:
 def detection(table: pd.DataFrame, lesions: pd.DataFrame, group: str, resamples: int) -> Content:
     """Score a table of boxes with scores against one of lesions (`common.metrics.lesion_tables`)."""
     lesion_tables.checked_tables(lesions, table)
+    lesions, table = (one.assign(image=one["image"].astype(str)) for one in (lesions, table))  # 7 and "7" are one image
     counted = lesion_tables.count(lesions, table, group)
     content = {"image": lesion_tables.score(counted, resamples)}
     precision = lesion_tables.box_average_precision(lesions, table)

@@ -173,3 +173,19 @@ def test_boxes_are_scored_against_lesions(script, tmp_path: Path) -> None:
     assert (tmp_path / "report" / "figures" / "froc.png").is_file()
     with pytest.raises(ValueError, match="--lesions"):
         run(script, table, tmp_path, task="detection")
+
+
+def test_a_threshold_of_0_calls_everything_and_a_prevalence_needs_a_point(script, tmp_path: Path) -> None:
+    found = run(script, predictions(), tmp_path, threshold=0)
+    assert found["threshold"] == 0 and found["image"]["recall_rate"]["value"] == 1
+    with pytest.raises(ValueError, match="says at which prevalence"):
+        run(script, predictions(), tmp_path, threshold=0.3, prevalence=0.01)
+
+
+def test_images_named_by_numbers_are_matched(script, tmp_path: Path) -> None:
+    """A table of numbers alone is read as numbers, one with words among them as words."""
+    box = {"x1": [0, 0], "y1": [0, 0], "x2": [9, 9], "y2": [9, 9]}
+    pd.DataFrame({"image": ["7", "b"], "patient_id": ["1", "2"], **box}).to_csv(tmp_path / "lesions.csv", index=False)
+    table = pd.DataFrame({"image": [7], **{key: values[:1] for key, values in box.items()}, "score": [0.9]})
+    found = run(script, table, tmp_path, task="detection", lesions=str(tmp_path / "lesions.csv"))
+    assert found["image"]["sensitivity_at_1"]["value"] == 0.5
