@@ -22,14 +22,20 @@ from monai.transforms import Compose, RandAffined, RandCoarseDropoutd, RandFlipd
 from PIL import Image
 from pydicom import uid
 from pydicom.encaps import generate_frames
+from tqdm import tqdm
 
 from common.data.breast import breast_mask
+from common.data.cbis_files import index_cases
+from common.data.cbis_images import prepare_image
+from common.data.cbis_phantoms import draw_cases, write_case
 from common.data.dicom.stored import stored_values
 from common.data.dicom.write import grey_dataset, write_dicom
 from common.data.mammogram import read_mammogram, write_mammogram
 from common.data.mammogram_phantoms import DENSITIES, VIEWS, Breast, draw_mammogram
 from common.data.pectoral import find_pectoral
-from common.reports import training_speed
+from common.networks.patch_classifier import PatchClassifier
+from common.networks.weights import load_weights
+from common.reports import sliding_speed, training_speed
 from common.reports.errors import run_command
 from common.transforms.dicom import LoadMammogramd
 from common.transforms.intensity import RandBrightnessContrastd
@@ -112,6 +118,62 @@ def prepare(files: int = 6, rows: int = 3328, rounds: int = 3, memory_images: tu
             print(
                 f"peak memory of a worker above the import's, {number} images: {_peak(folder, number, rows // 4)} MiB"
             )
+
+
+def cbis(
+    backbone: str = "mobilenetv2_100",
+    rows: int = 4144,
+    columns: int = 2600,
+    stride: int = 64,
+    batch_size: int = 32,
+    rounds: int = 2,
+    weights: str | None = None,
+    images: int = 3,
+) -> None:
+    """Time the extraction of patches, and a window that slides over a mammogram against a loop over patches.
+
+    Args:
+        backbone: timm's name of it; the head averages its maps.
+        rows, columns: of the mammogram.
+        stride, batch_size: of all arms.
+        rounds: all arms in turn in each.
+        weights: of a trained network with one class, where the differences are to mean something; random otherwise.
+        images: mammograms that patches are cut from.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _report_extraction(Path(folder), images, (rows, columns))
+    torch.manual_seed(0)
+    network = load_weights(PatchClassifier(backbone, 1, pretrained=False), weights).eval()
+    drawn = draw_mammogram(Breast("L", "B", 0.7, "mass"), "MLO", (rows, columns), np.random.default_rng(0))
+    image = (torch.from_numpy(drawn.picture)[None, None] - 0.449) / 0.226
+    inside = torch.from_numpy(drawn.breast)[None, None]
+    found = sliding_speed.measure_sliding(network, image, inside, stride, batch_size, rounds)
+    print(f"\n{backbone}, {rows} x {columns}, stride {stride}: {sliding_speed.describe(found)}")
+
+
+def _report_extraction(folder: Path, images: int, shape: tuple[int, int]) -> None:
+    """Prepare mammograms one by one, on one core."""
+    rng, jobs = np.random.default_rng(0), []
+    for case in list(draw_cases(images, rng))[:images]:
+        list(write_case(case, folder / "source", shape, rng))
+    found = index_cases(folder / "source")
+    options = {"target": str(folder), "max_size": None, "size": 224, "stride": 112, "overlap": 0.5, "seed": 0}
+    options |= {"surroundings": 0.5, "backgrounds": 4}
+    for name in [name for name in found if not name.rpartition("_")[2].isdigit()]:
+        lesions = [{"case": case, "files": files} for case, files in found.items() if case.startswith(f"{name}_")]
+        jobs.append({"id": name, "cases": [found[name]], "abnormalities": lesions, **options})
+    patches, taken, reading = 0, 0.0, 0.0
+    for job in tqdm(jobs, desc="Cutting patches", unit="image"):
+        begin = time.perf_counter()
+        read_mammogram(job["cases"][0][0])
+        middle = time.perf_counter()
+        record = prepare_image(job)
+        taken, reading = taken + time.perf_counter() - middle, reading + middle - begin
+        patches += len(record["background"]) + sum(len(one["patches"]) for one in record["abnormalities"])
+    print(
+        f"{patches} patches of {len(jobs)} mammograms of {shape[0]} x {shape[1]}: {patches / taken:.1f} patches/s and core"
+    )
+    print(f"  {taken / len(jobs):.2f} s a mammogram, of which reading it takes {reading / taken:.0%}")
 
 
 def _phantoms(folder: Path, syntax: str, files: int, rows: int) -> list[Path]:
@@ -306,4 +368,4 @@ def _report_ratio(title: str, seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    run_command({"busi": busi, "rsna": rsna, "prepare": prepare, "transforms": transforms})
+    run_command({"busi": busi, "rsna": rsna, "cbis": cbis, "prepare": prepare, "transforms": transforms})

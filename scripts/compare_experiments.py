@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from common.data.files import write_csv, write_whole
 from common.handlers.tracking import open_store
 from common.metrics import two_class
-from common.metrics.aggregation import LEVELS, aggregate
+from common.metrics.aggregation import LEVELS, aggregate, is_known
 from common.metrics.bootstrap import Estimate, Statistic, estimate
-from common.metrics.two_class import PROBABILITY
+from common.metrics.two_class import POSITIVE, PROBABILITY, THRESHOLD
 from common.reports.errors import run_command
 from common.reports.figures import new_figure, save_figure
 
-SHOWN = ("roc_auc", "average_precision", "probabilistic_f1", "f1", "recall", "precision")
+SHOWN = ("roc_auc", "average_precision", "probabilistic_f1", "accuracy", "f1", "recall", "precision")
 Runs = dict[str, list[pd.DataFrame]]  # units of each run, by experiment
 
 
@@ -36,21 +36,22 @@ def compare_experiments(
 ) -> None:
     """Write comparison.md, comparison.csv and comparison.png from the evaluations that MLflow holds.
 
-    Of several runs of one experiment, fold, seed and data the latest counts. Differences are paired: the same patients,
-    resampled together, the mean over the seeds (and folds) of each side.
+    Of several runs of one experiment, fold and seed the latest counts. Differences are paired: the same patients,
+    resampled together, the mean over the seeds (and folds) of each side; where an experiment was scored on other units,
+    such as masses alone, there is none. Several classes are scored as malignant against all others.
 
     Args:
-        bundle: its name, one with a probability for each image.
+        bundle: its name, one that classifies.
         against: the experiment that the others are compared with.
         part: of the data that the evaluations scored.
         metric: of the differences.
-        level: image, breast or patient.
+        level: image, abnormality, breast or patient.
         rule: how images become breasts and patients: mean, max or noisy_or.
         output_dir: where the files go; runs/<bundle>/comparison by default.
         resamples: of the bootstrap.
 
     Raises:
-        ValueError: MLflow holds no such evaluation, or they are of different data.
+        ValueError: MLflow holds no such evaluation, or the runs of one experiment are of different data.
     """
     if metric not in SHOWN or level not in LEVELS:
         raise ValueError(f"--metric is one of {SHOWN} and --level one of {list(LEVELS)}.")
@@ -59,7 +60,9 @@ def compare_experiments(
         raise ValueError(f"No evaluation of '{against}' on '{part}' is in MLflow; there are {sorted(runs)}.")
     rows = {name: _row(tables) for name, tables in runs.items()}
     differences = {
-        name: _difference(tables, runs[against], metric, resamples) for name, tables in runs.items() if name != against
+        name: _difference(tables, runs[against], metric, resamples)
+        for name, tables in runs.items()
+        if name != against and _same_units([*tables, *runs[against]])
     }
     folder = Path(output_dir or Path("runs") / bundle / "comparison")
     text = _markdown(rows, differences, against, metric, part, level)
@@ -77,13 +80,20 @@ def _runs(bundle: str, part: str, level: str, rule: str) -> Runs:
     if found.empty or any(key not in found for key in keys):
         raise ValueError(f"MLflow holds no finished evaluation of {bundle} on '{part}'. Evaluate first.")
     latest = found.dropna(subset=keys[:1]).drop_duplicates(keys).sort_values(keys)
-    if latest["tags.data_fingerprint"].nunique() > 1:
-        raise ValueError(f"The evaluations are of {latest['tags.data_fingerprint'].nunique()} different data sets.")
     runs: Runs = {}
     for row in latest.to_dict("records"):
         table = _units(row["run_id"], level, rule)
         runs.setdefault(str(row["tags.experiment"]), []).append(table)
+    mixed = [name for name, tables in runs.items() if not _same_units(tables)]
+    if mixed:
+        raise ValueError(f"The runs of {mixed} were scored on different data: evaluate them on one data set.")
     return runs
+
+
+def _same_units(tables: Sequence[pd.DataFrame]) -> bool:
+    """Tell whether tables are of the same units, and agree on their truth."""
+    first = tables[0]
+    return all(one.index.equals(first.index) and one[POSITIVE].equals(first[POSITIVE]) for one in tables)
 
 
 def _units(run_id: str, level: str, rule: str) -> pd.DataFrame:
@@ -92,8 +102,16 @@ def _units(run_id: str, level: str, rule: str) -> pd.DataFrame:
         path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="predictions.csv", dst_path=folder)
         table = pd.read_csv(path, dtype={"patient_id": str})
     if PROBABILITY not in table:
-        raise ValueError("These predictions have several classes: compare them by scripts/compare_predictions.py.")
-    return aggregate(table, level, rule).sort_values(list(LEVELS[level])).reset_index(drop=True)
+        table = _malignant_or_not(table)
+    level = level if is_known(table, level) else "image"
+    return aggregate(table, level, rule).set_index(list(LEVELS[level]), drop=False).sort_index()
+
+
+def _malignant_or_not(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of several classes as one of two."""
+    malignant = [column for column in map(str, table) if column.startswith("p_malignant")]
+    facts = {POSITIVE: table["label"].str.startswith("malignant"), PROBABILITY: table[malignant].sum(axis=1)}
+    return table.assign(**facts, **{THRESHOLD: 0.5})
 
 
 def _values(table: pd.DataFrame) -> dict[str, float]:
@@ -114,10 +132,6 @@ def _mean(statistics: Sequence[Statistic], weights: np.ndarray) -> np.ndarray:
 
 
 def _difference(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], metric: str, resamples: int) -> Estimate:
-    identity = [key for key in ("patient_id", "laterality", "image") if key in first[0] and key in second[0]]
-    for table in (*first, *second):
-        if not table[identity].equals(first[0][identity]):
-            raise ValueError("The evaluations are of different images, breasts or patients: evaluate all on one part.")
     ones, others = ([two_class.statistics(t)[metric] for t in tables] for tables in (first, second))
     groups = list(first[0]["patient_id"])
     return estimate(lambda weights: _mean(ones, weights) - _mean(others, weights), groups, resamples)

@@ -18,6 +18,7 @@ from common.metrics.bootstrap import Estimate
 from common.metrics.tables import readable
 from common.reports.errors import run_command
 from common.reports.out_of_fold import summarise
+from common.reports.splits import summarise_splits
 
 
 def cross_validate(
@@ -34,7 +35,8 @@ def cross_validate(
 
     A fold is scored with the weights of its last epoch, since the best epoch was chosen on that very fold, and
     at the operating point that the other folds choose. The test set, which chose nothing, is scored with each
-    fold's best weights, and, once all folds are done, with the ensemble of the folds' last weights at the operating
+    fold's best weights (mean and spread in test_splits.csv, ROC curves with their band in figures/), and, once all
+    folds are done, with the ensemble of the folds' last weights at the operating
     point that all out-of-fold predictions choose.
 
     Args:
@@ -61,6 +63,8 @@ def cross_validate(
         if len(done) > 1:
             parent.scores = summarise(folder, done, datalist.get("classes", []))
             print(f"Out of fold, folds {done}:\n{readable(parent.scores)}")
+        if test and len(done) > 1:
+            summarise_splits(folder, done)
         if test and done == every:
             evaluate = config_files(bundle, experiment, "evaluate")
             _run_ensemble(evaluate, folder, every, dataset_dir=dataset_dir, **overrides)
@@ -132,7 +136,7 @@ class _Parent:
             return
         with mlflow.start_run(run_id=self.run_id):
             log_scores(self.scores, "out_of_fold")
-            for name in ("predictions.csv", "metrics.csv", "operating_points.json"):
+            for name in ("predictions.csv", "metrics.csv", "operating_points.json", "test_splits.csv"):
                 if (self.folder / name).is_file():
                     mlflow.log_artifact(str(self.folder / name))
             if (self.folder / "figures").is_dir():

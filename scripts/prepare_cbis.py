@@ -50,9 +50,9 @@ def prepare_cbis(
 ) -> None:
     """Write DATASET_DIR/datalist.json, images/, masks/, patches/, cases.csv and rejected.csv.
 
-    Items are whole mammograms (``context`` "whole") and patches ("small", "large", "background"). Every row of the CSV
-    files stands in cases.csv: used, or with the reason why not. A run that was killed goes on where it was: give the
-    same command again.
+    Items are whole mammograms (``context`` "whole") and patches ("small", "large", "crop", "background"). Every row of
+    the CSV files stands in cases.csv: used, or with the reason why not. A run that was killed goes on where it was:
+    give the same command again.
 
     Args:
         source_dir: what TCIA's downloader filled, in any of its layouts.

@@ -77,6 +77,23 @@ def rsna_prepared(rsna_phantoms: Path, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.fixture(scope="session")
+def cbis_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 patients' phantoms in the layout of TCIA's download of CBIS-DDSM."""
+    folder = tmp_path_factory.mktemp("cbis_phantoms")
+    import_module("make_phantoms").cbis(str(folder), number=24, seed=0, rows=256)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cbis_prepared(cbis_phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantoms of CBIS-DDSM prepared: patches of 64 pixels, three folds."""
+    folder = tmp_path_factory.mktemp("cbis_prepared")
+    options = {"size": 64, "max_size": 128, "folds": 3, "backgrounds": 2, "workers": 2}
+    import_module("prepare_cbis").prepare_cbis(str(cbis_phantoms), str(folder), **options)
+    return folder
+
+
 def _write_ultrasound(path: Path, values: np.ndarray, photometric: str = "MONOCHROME2", frames: int = 1) -> Path:
     """Write pixels as an ultrasound DICOM file."""
     dataset = pydicom.Dataset()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from common.data.breast import breast_mask
 from common.data.flags import memory_format
 
 
@@ -28,6 +29,22 @@ class PrepareViews:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         move = {"device": device, "non_blocking": non_blocking, **kwargs}
         return batch["image"].to(**move), batch["target"].to(**move) if "target" in batch else None
+
+
+class PrepareWhole:
+    """Return (image, None, (), {"inside": where the breast is}) of a batch that holds one mammogram with its trace.
+
+    The breast is found on the image before it was normalised, (1, 1, H, W) bool.
+    """
+
+    def __call__(
+        self, batch: Mapping[str, Any], device: Any = None, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[torch.Tensor, None, tuple, dict[str, torch.Tensor]]:
+        (trace,) = batch["traces"][0]
+        inside = torch.zeros(batch["image"].shape, dtype=torch.bool)
+        if trace is not None:
+            inside[0, 0] = torch.from_numpy(breast_mask(trace[0].numpy()))
+        return batch["image"].to(device=device, non_blocking=non_blocking, **kwargs), None, (), {"inside": inside}
 
 
 class PrepareBatch:

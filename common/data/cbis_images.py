@@ -14,7 +14,7 @@ from common.data.breast import breast_mask
 from common.data.cbis_files import AbnormalityFiles, abnormality_files, mammogram_file
 from common.data.files import write_whole
 from common.data.mammogram import fit, read_mammogram, write_mammogram
-from common.data.patches import Place, background, cut, large_context, small_context
+from common.data.patches import Place, background, crop, cut, large_context, small_context
 from common.data.quality import quality_flags
 
 Record = dict[str, Any]
@@ -82,7 +82,7 @@ def _abnormality(one: Record, image: np.ndarray, job: Record, masks: list[np.nda
 def _patches(case: str, found: AbnormalityFiles, image: np.ndarray, job: Record) -> Iterator[Record]:
     size = job["size"]
     places = [("small", place) for place in small_context(found.mask, size, job["stride"], job["overlap"])]
-    places.append(("large", large_context(found.mask, size, job["surroundings"])))
+    places += [("large", large_context(found.mask, size, job["surroundings"])), ("crop", crop(found.mask))]
     for number, (context, place) in enumerate(places):
         yield _write(image, f"{case}_{number}", context, place, job)
 
@@ -98,5 +98,9 @@ def _background(image: np.ndarray, breast: np.ndarray, masks: list[np.ndarray], 
 
 def _write(image: np.ndarray, name: str, context: str, place: Place, job: Record) -> Record:
     target = Path(job["target"])
-    path = write_mammogram(target / "patches" / context / f"{name}.tif", cut(image, place, job["size"]))
+    if context == "crop":  # as tall and wide as it is, and large enough for what training will make of it
+        patch = _smaller(cut(image, place), 2 * job["size"])
+    else:
+        patch = cut(image, place, job["size"])
+    path = write_mammogram(target / "patches" / context / f"{name}.tif", patch)
     return {"image": str(path.relative_to(target)), "context": context, "place": list(place)}

@@ -104,7 +104,10 @@ def by(items: Iterable[Item], key: str) -> dict[str, list[Item]]:
 
 
 def _absolute(item: Item, folder: Path) -> Item:
-    return {**item, **{key: str((folder / item[key]).resolve()) for key in FILE_KEYS if item.get(key)}}
+    paths: Item = {key: str((folder / item[key]).resolve()) for key in FILE_KEYS if item.get(key)}
+    if item.get("lesions"):
+        paths["lesions"] = [_absolute(lesion, folder) for lesion in item["lesions"]]
+    return {**item, **paths}
 
 
 def _check_files(items: Sequence[Item], path: Path) -> None:

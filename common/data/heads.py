@@ -2,8 +2,8 @@
 
 A head is a dictionary in a config: ``name`` (the datalist's key), ``kind`` ("binary", "classes" or "number"), the
 ``values`` of its classes in order (for "binary" the negative and the positive one, 0 and 1 by default), ``weight`` in
-the loss, and for "number" the ``mean`` and ``std`` that it is standardised by. The first head is the main one, and
-binary.
+the loss, and for "number" the ``mean`` and ``std`` that it is standardised by. The first head is the main one: it
+gives the probability, or those of several classes.
 """
 
 from __future__ import annotations
@@ -48,15 +48,31 @@ def heads_of(config: Sequence[Mapping[str, Any]]) -> list[Head]:
     """Return the heads of a config.
 
     Raises:
-        ValueError: there is none, an unknown kind, a name twice, too few values, or a first head that is not binary.
+        ValueError: there is none, an unknown kind, a name twice, too few values, or a first head that is a number.
     """
     heads = [Head(**{**one, "values": tuple(one.get("values", (0, 1)))}) for one in config]
     names = [head.name for head in heads]
-    if not heads or heads[0].kind != "binary":
-        raise ValueError(f"The first head has the kind 'binary': it gives the probability. The heads are {names}.")
+    if not heads or heads[0].kind == "number":
+        raise ValueError(f"The first head is 'binary' or 'classes': it gives the probability. The heads are {names}.")
     for head in heads:
         if head.kind not in KINDS or names.count(head.name) > 1 or len(head.values) < 2:
             raise ValueError(f"Head '{head.name}' is of no kind among {KINDS}, stands there twice, or lacks values.")
+    return heads
+
+
+def columns_of(config: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many logits the heads of a config take together."""
+    return sum(head.columns for head in heads_of(config))
+
+
+def binary_first(heads: Sequence[Head]) -> Sequence[Head]:
+    """Return the heads, where the first one is binary.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if heads[0].kind != "binary":
+        raise ValueError(f"The first head has to be binary here; '{heads[0].name}' is of the kind '{heads[0].kind}'.")
     return heads
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from io import BytesIO
 from pathlib import Path
@@ -108,6 +109,24 @@ def write_mammogram(path: str | os.PathLike, image: np.ndarray, bits: int = 16) 
     encoded = BytesIO()
     tifffile.imwrite(encoded, words, **options)
     return write_whole(path, lambda file: file.write(encoded.getbuffer()))
+
+
+def write_map(path: str | os.PathLike, values: np.ndarray, spacing: tuple[float, float] | None = None) -> Path:
+    """Write a map (H, W) in [0, 1] as NIfTI of 16 bits, x before y, so that viewers show it upright.
+
+    Args:
+        path: ends in .nii.gz.
+        values: float.
+        spacing: (row, column) in mm; unknown is 1.
+    """
+    import nibabel  # a large import, for the few files that need it
+
+    row, column = spacing if spacing and not np.isnan(spacing).any() else (1.0, 1.0)
+    words = np.round(np.clip(values, 0, 1) * np.float32(65535)).astype(np.uint16).T[..., None]
+    image = nibabel.Nifti1Image(words, np.diag([-column, -row, 1.0, 1.0]))
+    image.header.set_slope_inter(1 / 65535, 0)
+    packed = gzip.compress(image.to_bytes(), compresslevel=1)
+    return write_whole(path, lambda file: file.write(packed))
 
 
 def _read_tiff(path: Path) -> np.ndarray:

@@ -139,8 +139,12 @@ def _add_findings(
         malignant = number == 0 and breast.cancer is not None if known is None else known[number][1]
         kind = known[number][0] if known is not None else breast.cancer if malignant else str(rng.choice(kinds))
         centre = places[rng.integers(len(places))] / tissue.shape[0]
-        draw = _add_mass if kind == "mass" else _add_calcifications
-        found.append((malignant, draw(tissue, (float(centre[0]), float(centre[1])), malignant, rng)))
+        place = float(centre[0]), float(centre[1])
+        if kind == "mass":
+            mask = _add_mass(tissue, place, malignant, rng)
+        else:  # where findings are outlined one by one, those of a kind have outlines of the same size
+            mask = _add_calcifications(tissue, place, malignant, rng, rng.uniform(0.035, 0.06) if known else None)
+        found.append((malignant, mask))
     return found
 
 
@@ -158,19 +162,27 @@ def _add_mass(tissue: np.ndarray, centre: tuple[float, float], malignant: bool, 
         spicules = np.clip(rays * 3, 0, 1) * np.exp(-np.clip(distance - 0.8, 0, None) * 1.1)
         body = np.maximum(body * 0.8, spicules * 0.75)
     tissue += strength * body
-    return distance < (1.4 if malignant else 1.0)
+    return distance < 1.2  # whether it is malignant or not: its size is to tell nothing
 
 
 def _add_calcifications(
-    tissue: np.ndarray, centre: tuple[float, float], malignant: bool, rng: np.random.Generator
+    tissue: np.ndarray,
+    centre: tuple[float, float],
+    malignant: bool,
+    rng: np.random.Generator,
+    reach: float | None = None,
 ) -> np.ndarray:
-    """Add bright specks: a dozen within a small cluster, or as many scattered over the breast."""
-    spread = 0.02 if malignant else 0.12
-    for y, x in rng.normal(centre, spread, (int(rng.integers(9, 15)), 2)):
+    """Add bright specks: a dozen within a small cluster, or as many scattered over the breast, or within ``reach``."""
+    number, spread = int(rng.integers(9, 15)), 0.02 if malignant or reach is not None else 0.12
+    offsets = rng.normal(0, spread, (number, 2))
+    if reach is not None and not malignant:
+        angles, distances = rng.uniform(0, 2 * np.pi, number), reach * np.sqrt(rng.uniform(0, 1, number))
+        offsets = np.stack([distances * np.sin(angles), distances * np.cos(angles)], 1)
+    for y, x in np.asarray(centre) + offsets:
         radius = rng.uniform(0.0018, 0.0035)
         _add_speck(tissue, y * tissue.shape[0], x * tissue.shape[0], max(0.7, radius * tissue.shape[0]), rng)
     y, x = _grid(tissue.shape)
-    return np.hypot(y - centre[0], x - centre[1]) < 2 * spread
+    return np.hypot(y - centre[0], x - centre[1]) < (reach or 2 * spread)
 
 
 def _add_speck(tissue: np.ndarray, row: float, column: float, radius: float, rng: np.random.Generator) -> None:

@@ -1,9 +1,9 @@
-"""Patches of a mammogram: small context, large context, and background. Free of torch.
+"""Patches of a mammogram: small context, large context, crop, and background. Free of torch.
 
 Small context: windows at the mammogram's own resolution, at a stride over an abnormality. Large context: one square
-around the whole abnormality with its surroundings, made as large as a window. Background: windows of breast tissue away
-from every abnormality. A place is (top, left, bottom, right) in the mammogram's pixels, and may reach beyond its
-border, where a patch is black.
+around the whole abnormality with its surroundings, made as large as a window. Crop: the abnormality's own box, as tall
+and wide as it is. Background: windows of breast tissue away from every abnormality. A place is (top, left, bottom,
+right) in the mammogram's pixels, and may reach beyond its border, where a patch is black.
 
 Source: paper 004's small context is that of TensorFlow Datasets' ``curated_breast_imaging_ddsm``; its large context
 takes up Levy and Jain, Breast Mass Classification from Mammograms using Deep Convolutional Neural Networks (2016).
@@ -83,6 +83,12 @@ def large_context(mask: np.ndarray, size: int, surroundings: float = 0.5) -> Pla
     side = max(size, round(longer * (1 + surroundings)))
     top, left = (int(ends[0] + ends[-1] + 1 - side) // 2 for ends in (rows, columns))
     return top, left, top + side, left + side
+
+
+def crop(mask: np.ndarray) -> Place:
+    """Return the box of an abnormality's mask, bool (H, W), not empty."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def background(

@@ -16,9 +16,9 @@ from ignite.metrics import Metric
 from matplotlib.figure import Figure
 
 from common.data.files import write_csv
-from common.data.heads import Head, heads_of, slices_of
+from common.data.heads import Head, binary_first, heads_of, slices_of
 from common.metrics import two_class
-from common.metrics.aggregation import LEVELS, aggregate
+from common.metrics.aggregation import LEVELS, UNIT_FILES, aggregate, is_known
 from common.metrics.bootstrap import Estimate
 from common.metrics.classification import roc_auc
 from common.metrics.two_class import POSITIVE, PROBABILITY, THRESHOLD
@@ -26,7 +26,8 @@ from common.metrics.two_class_points import TwoClassPoint, apply_point, choose_p
 from common.reports.tasks import binary
 
 logger = logging.getLogger(__name__)
-IDENTITY = ("name", "patient_id", "laterality", "view", "site_id", "machine_id", "age", "density", "implant")
+OF_IMAGES = ("name", "case", "patient_id", "laterality", "view", "kind", "context")
+IDENTITY = (*OF_IMAGES, "site_id", "machine_id", "age", "density", "implant")
 
 
 def head_columns(logits: torch.Tensor, heads: Sequence[Head]) -> dict[str, np.ndarray]:
@@ -37,15 +38,16 @@ def head_columns(logits: torch.Tensor, heads: Sequence[Head]) -> dict[str, np.nd
         heads: in that order.
 
     Returns:
-        ``probability`` of the main head (B,), and for the others ``p_<name>``, ``p_<name>=<value>`` or ``<name>`` (a
-        number in its own units).
+        ``probability`` of a binary main head (B,), or ``p_<value>`` of its classes; and for the others ``p_<name>``,
+        ``p_<name>=<value>`` or ``predicted_<name>`` (a number in its own units).
     """
     columns: dict[str, np.ndarray] = {}
     for n, (head, part) in enumerate(zip(heads, slices_of(heads), strict=True)):
         values = logits[:, part].detach().float().cpu()
         if head.kind == "classes":
             shares = values.softmax(1).numpy()
-            columns |= {f"p_{head.name}={value}": shares[:, i] for i, value in enumerate(head.values)}
+            prefix = f"p_{head.name}=" if n else "p_"
+            columns |= {f"{prefix}{value}": shares[:, i] for i, value in enumerate(head.values)}
         elif head.kind == "number":
             columns[f"predicted_{head.name}"] = values[:, 0].numpy() * head.std + head.mean
         else:
@@ -78,7 +80,7 @@ class BreastPredictions(Metric):
         calibration: str | None = "temperature",
         resamples: int = 2000,
     ) -> None:
-        self.heads, self.point, self.resamples = heads_of(heads), operating_point, resamples
+        self.heads, self.point, self.resamples = binary_first(heads_of(heads)), operating_point, resamples
         self.level, self.rule, self.wish, self.calibration = level, rule, wish, calibration
         super().__init__(device="cpu")
 
@@ -111,7 +113,7 @@ class BreastPredictions(Metric):
         return float(roc_auc(units[POSITIVE], units[PROBABILITY])[0])
 
     def _units(self) -> pd.DataFrame:
-        known = all(key in self.predictions for key in LEVELS[self.level])
+        known = is_known(self.predictions, self.level)
         return aggregate(self.predictions, self.level, self.rule) if known else self.predictions
 
     def completed(self, engine: Engine, name: str) -> None:
@@ -157,9 +159,9 @@ class BreastPredictions(Metric):
         return self._known[1]
 
     def write(self, output_dir: str | os.PathLike) -> None:
-        """Write ``predictions.csv`` (rows), and ``breasts.csv`` and ``patients.csv`` where they are known."""
+        """Write ``predictions.csv`` (rows), and a table of each unit that is known, such as ``breasts.csv``."""
         folder = Path(output_dir)
         write_csv(folder / "predictions.csv", self.predictions)
-        for level, name in (("breast", "breasts.csv"), ("patient", "patients.csv")):
-            if all(key in self.predictions for key in LEVELS[level]):
+        for level, name in UNIT_FILES.items():
+            if is_known(self.predictions, level):
                 write_csv(folder / name, aggregate(self.predictions, level, self.rule))

@@ -22,9 +22,9 @@ from common.data.studies import note_rejected
 from common.handlers.breast_predictions import head_columns
 from common.handlers.results import save_picture
 from common.metrics.aggregation import LEVELS, aggregate
+from common.metrics.tables import apply_operating_point
 from common.metrics.two_class import POSITIVE, PROBABILITY, THRESHOLD
 from common.metrics.two_class_points import TwoClassPoint, apply_point
-from common.networks.mammogram_classifier import MammogramClassifier
 from common.networks.saliency import grad_cam
 from common.transforms.views import EachViewd
 
@@ -60,7 +60,7 @@ class SaveBreastResults:
     ) -> None:
         self.folder, self.network, self.heads = Path(output_dir), network, heads_of(heads)
         self.point, self.views, self.prevalence = operating_point, views, prevalence
-        self.saliency = flag(saliency) and isinstance(network, MammogramClassifier)
+        self.saliency = flag(saliency) and hasattr(network, "maps")
         self.rows: list[dict[str, Any]] = []
         self.rejected: list[dict[str, str]] = []
 
@@ -70,9 +70,9 @@ class SaveBreastResults:
 
     def save(self, engine: Engine) -> None:
         batch = engine.state.batch
-        columns = head_columns(engine.state.output["pred"], self.heads)
-        device = engine.state.output["pred"].device
-        heat = grad_cam(self.network, batch["image"].to(device)).cpu() if self.saliency else None  # type: ignore[arg-type]
+        pred = engine.state.output["pred"]
+        columns = head_columns(pred, self.heads)
+        heat = self._saliency(batch["image"].to(pred.device), pred) if self.saliency else None
         for row, name in enumerate(batch["name"]):
             reasons = [batch["reason"][row] or reason for reason in batch["reasons"][row]]
             places = zip(batch["sources"][row], reasons, strict=True)
@@ -84,6 +84,12 @@ class SaveBreastResults:
             self.rows.append({"image": name, **facts, **self._remarks(batch, row), **values})
             if heat is not None:
                 self._draw(batch, row, heat[row])
+
+    def _saliency(self, images: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
+        """Return (B, V, H, W) for the main head: for its probability, or for the class that is called."""
+        asked = pred[:, : self.heads[0].columns].argmax(1)
+        heat = grad_cam(self.network, images, asked).cpu()
+        return heat.reshape(len(heat), -1, *heat.shape[-2:])
 
     def _remarks(self, batch: Mapping[str, Any], row: int) -> dict[str, str]:
         """Return what is odd: quality flags, and views that training did not see."""
@@ -109,6 +115,11 @@ class SaveBreastResults:
         note_rejected(self.folder, self.rejected)
         if not self.rows:
             raise ValueError(f"None of {len(self.rejected)} images could be read: see rejected.csv in {self.folder}.")
+        if self.heads[0].kind == "classes":
+            classes = list(map(str, self.heads[0].values))
+            table = apply_operating_point(pd.DataFrame(self.rows), None, classes, self.point)
+            write_csv(self.folder / "predictions.csv", table)
+            return
         table = apply_point(pd.DataFrame(self.rows), self.point, self.prevalence)
         write_csv(self.folder / "predictions.csv", _decided(table))
         for level, name in (("breast", "breasts.csv"), ("patient", "patients.csv")):

@@ -21,7 +21,7 @@ from common.metrics.tables import apply_operating_point, choose_operating_point,
 from common.reports import figures
 
 PICTURE = 160  # pixels, of what is kept for the page of overlays
-IDENTITY = ("group_id", "duplicate_group", "split", "fold")
+IDENTITY = ("group_id", "patient_id", "duplicate_group", "split", "fold")
 
 
 class PredictionTable(Metric):

@@ -9,20 +9,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common.data.heads import Head, heads_of, slices_of
+from common.data.heads import Head, binary_first, heads_of, slices_of
 
 
 class HeadsLoss(nn.Module):
     """Weighted sum of the losses of all heads; where a target is missing (NaN), a head learns nothing from that item.
 
     Binary heads take binary cross-entropy, classes cross-entropy, numbers the smooth L1 of standardised values. The
-    main head, and every deep exit with equal weight, takes ``main``.
+    main head, and every deep exit with equal weight, takes ``main``, where it is binary.
 
     Args:
         heads: see `common.data.heads`.
         main: of logits and targets, both (n, 1); binary cross-entropy by default.
         exits: how many deep exits follow the heads in the network's output while it trains.
-        label_smoothing: of the main head: targets are drawn towards .5 by this share.
+        label_smoothing: of the main head: targets are drawn towards .5 (towards all classes alike) by this share.
 
     Shapes:
         logits (B, columns + exits) and targets (B, heads) to a scalar.
@@ -37,6 +37,8 @@ class HeadsLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.exits, self.smoothing = heads_of(heads), exits, label_smoothing
+        if exits:
+            binary_first(self.heads)
         self.main = main if main is not None else nn.BCEWithLogitsLoss()
 
     def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -61,7 +63,7 @@ class HeadsLoss(nn.Module):
             return 0.0 * logits.sum()
         logits, wanted = logits[known], target[known]
         if head.kind == "classes":
-            return F.cross_entropy(logits, wanted.long())
+            return F.cross_entropy(logits, wanted.long(), label_smoothing=self.smoothing if first else 0.0)
         if head.kind == "number":
             return F.smooth_l1_loss(logits[:, 0], wanted)
         if not first:

@@ -1,4 +1,4 @@
-"""From images to breasts to patients: one row, one probability and one truth for each."""
+"""From images to abnormalities, breasts and patients: one row, one probability and one truth for each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-LEVELS = {"image": ("image",), "breast": ("patient_id", "laterality"), "patient": ("patient_id",)}
+LEVELS = {
+    "image": ("image",),
+    "abnormality": ("case",),  # of one mammogram, of which there may be several patches
+    "breast": ("patient_id", "laterality"),
+    "patient": ("patient_id",),
+}
+UNIT_FILES = {"abnormality": "abnormalities.csv", "breast": "breasts.csv", "patient": "patients.csv"}
 RULES: dict[str, str | Callable[[pd.Series], float]] = {
     "mean": "mean",
     "max": "max",
@@ -16,14 +22,19 @@ RULES: dict[str, str | Callable[[pd.Series], float]] = {
 }
 
 
+def is_known(predictions: pd.DataFrame, level: str) -> bool:
+    """Tell whether every row says which unit of a level it belongs to."""
+    return all(key in predictions and predictions[key].notna().all() for key in LEVELS[level])
+
+
 def aggregate(
     predictions: pd.DataFrame, level: str, rule: str = "mean", probability: str = "probability", truth: str = "positive"
 ) -> pd.DataFrame:
-    """Return one row per image, breast or patient of a table of predictions.
+    """Return one row per image, abnormality, breast or patient of a table of predictions.
 
     Args:
         predictions: a row per image, with ``patient_id`` (and ``laterality``), a probability and a truth (bool).
-        level: "image", "breast" or "patient".
+        level: a key of ``LEVELS``.
         rule: how the probabilities of a unit become one: "mean", "max" or "noisy_or".
         probability: its column.
         truth: its column; a unit is positive where any of its images is.

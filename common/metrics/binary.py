@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from common.metrics.classification import as_weights, roc_auc, sorted_sums, weighted_mean
+from common.metrics.classification import accuracy, as_weights, roc_auc, sorted_sums, weighted_mean
 
 THRESHOLD = 0.5
 
@@ -86,6 +86,7 @@ OF_SCORES: dict[str, OfScores] = {
     "brier_score": brier_score,
 }
 OF_CALLS: dict[str, OfScores] = {
+    "accuracy": accuracy,
     "f1": f1,
     "precision": precision,
     "recall": recall,

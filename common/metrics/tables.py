@@ -1,8 +1,8 @@
 """Score a table of predictions: every figure of a report comes from here.
 
-``predictions.csv`` has a row per image: ``image, group_id, split, fold, label``, ``p_<class>`` for each class,
-``predicted``, ``raw_<class>`` where the probabilities were calibrated, and ``true_px, predicted_px, overlap_px`` of the
-final mask. ``mask_areas.csv`` has a row per image and threshold: ``image, threshold, true_px, predicted_px,
+``predictions.csv`` has a row per image: ``image, group_id`` (or ``patient_id``), ``split, fold, label``, ``p_<class>``
+for each class, ``predicted``, ``raw_<class>`` where the probabilities were calibrated, and ``true_px, predicted_px,
+overlap_px`` of the final mask. ``mask_areas.csv`` has a row per image and threshold: ``image, threshold, true_px, predicted_px,
 overlap_px`` of the mask before the class has its say. Columns of a task that a network lacks are missing.
 """
 
@@ -134,12 +134,12 @@ def score(predictions: pd.DataFrame, classes: Sequence[str], resamples: int = 20
 
     Mask metrics: ``dice``, ``iou`` and ``missed_lesions`` over the images with a lesion, ``false_masks`` (share
     of lesion-free images with any predicted pixel). Class metrics: ``accuracy``, ``balanced_accuracy``,
-    ``macro_auc`` (one against rest), ``auc_malignant`` (malignant against all others).
+    ``macro_auc`` (one against rest), ``auc_malignant`` (the malignant class or classes against all others).
     """
     masks = _mask_statistics(predictions) if has_masks(predictions) else {}
     named = _class_statistics(predictions, classes) if has_classes(predictions) else {}
     return {
-        name: estimate(statistic, list(rows["group_id"]), resamples)
+        name: estimate(statistic, list(rows["group_id" if "group_id" in rows else "patient_id"]), resamples)
         for name, (rows, statistic) in {**masks, **named}.items()
         if len(rows)
     }
@@ -164,9 +164,10 @@ def _class_statistics(table: pd.DataFrame, classes: Sequence[str]) -> Mapping[st
         "balanced_accuracy": (table, partial(balanced_accuracy, truth, predicted)),
         "macro_auc": (table, partial(macro_auc, truth, probabilities)),
     }
-    if "malignant" in classes:
-        malignant = classes.index("malignant")
-        found["auc_malignant"] = (table, partial(roc_auc, truth == malignant, probabilities[:, malignant]))
+    malignant = [i for i, name in enumerate(classes) if name.startswith("malignant")]
+    if malignant:
+        probability = probabilities[:, malignant].sum(1)
+        found["auc_malignant"] = (table, partial(roc_auc, np.isin(truth, malignant), probability))
     return found
 
 

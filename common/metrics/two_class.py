@@ -9,14 +9,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from common.metrics.aggregation import LEVELS, aggregate
+from common.metrics.aggregation import UNIT_FILES, aggregate, is_known
 from common.metrics.binary import OF_CALLS, OF_SCORES
 from common.metrics.bootstrap import Estimate, Statistic, estimates
 from common.metrics.calibration import expected_calibration_error
 from common.metrics.classification import roc_auc
 
 POSITIVE, PROBABILITY, THRESHOLD = "positive", "probability", "threshold"
-SUBGROUPS = ("site_id", "machine_id", "view", "density", "age", "implant", "laterality")
+SUBGROUPS = ("kind", "site_id", "machine_id", "view", "density", "age", "implant", "laterality")
 AGES = [0, 40, 50, 60, 70, 200]
 MOST_GROUPS = 12  # of a column whose subgroups are shown
 TRUE_WORDS = {"1", "1.0", "true", "yes", "malignant", "cancer", "positive"}
@@ -65,7 +65,7 @@ def statistics(table: pd.DataFrame) -> dict[str, Statistic]:
 def score_levels(
     table: pd.DataFrame, group: str, rule: str = "mean", resamples: int = 2000
 ) -> dict[str, dict[str, Estimate]]:
-    """Return all figures per image and, as far as the identifiers allow, per breast and per patient.
+    """Return all figures per image and, as far as the identifiers allow, per abnormality, breast and patient.
 
     Args:
         table: from `checked_table`, with the ``threshold`` from which each row is called, chosen on other data.
@@ -74,8 +74,8 @@ def score_levels(
         resamples: of the bootstrap.
     """
     found = {"image": estimates(statistics(table), list(table[group]), resamples)}
-    for level in ("breast", "patient"):
-        if all(key in table and table[key].notna().all() for key in LEVELS[level]):
+    for level in UNIT_FILES:
+        if is_known(table, level):
             units = aggregate(table, level, rule, PROBABILITY, POSITIVE)
             over = group if group in units else "patient_id"
             found[level] = estimates(statistics(units), list(units[over]), resamples)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from common.metrics import operating
-from common.metrics.aggregation import LEVELS, aggregate
+from common.metrics.aggregation import aggregate, is_known
 from common.metrics.calibration import at_prevalence, calibrated, fit_calibration
 from common.metrics.two_class import POSITIVE, PROBABILITY, THRESHOLD
 
@@ -46,7 +46,7 @@ def choose_point(
     """
     own = table.assign(**{PROBABILITY: table[RAW] if RAW in table else table[PROBABILITY]})
     fitted = fit_calibration(own[POSITIVE], own[PROBABILITY], calibration) if calibration else None
-    level = level if all(key in table for key in LEVELS[level]) else "image"
+    level = level if is_known(table, level) else "image"
     point = {"calibration": fitted, "level": level, "rule": rule, "wish": wish, "n": len(table)}
     prevalence = float(own[POSITIVE].mean())
     units = own.assign(**{PROBABILITY: calibrated(own[PROBABILITY], fitted)})
@@ -62,7 +62,7 @@ def with_wish(point: TwoClassPoint, wish: str | None) -> TwoClassPoint:
     Raises:
         ValueError: that threshold was not chosen when the point was.
     """
-    if wish is None or wish == point.get("wish"):
+    if wish is None or wish == point.get("wish") or "wish" not in point:  # points of several classes have none
         return point
     known = point.get("thresholds", {})
     if wish not in known:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -67,6 +68,7 @@ class PatchClassifier(nn.Module):
             made.pre_logits = nn.Identity()
         self.maps = FeatureMaps(made)
         channels, rows, columns = self._map_shape(image_size)
+        self.image_size, self.map_size = tuple(image_size), (rows, columns)
         features = channels * rows * columns if head == "flatten" else channels
         last = hidden or features
         dense = [nn.Linear(features, hidden), nn.ReLU()] if hidden else []
@@ -78,9 +80,16 @@ class PatchClassifier(nn.Module):
         backbone = self.maps.backbone
         training = backbone.training
         with torch.no_grad():
-            found = as_maps(backbone, self.maps.eval()(torch.zeros(1, self.in_channels, *image_size))[-1])
+            some = next(backbone.parameters())
+            found = as_maps(backbone, self.maps.eval()(some.new_zeros(1, self.in_channels, *image_size))[-1])
         self.maps.train(training)
         return found.shape[1], found.shape[2], found.shape[3]
+
+    @cached_property
+    def step(self) -> int:
+        """How many pixels one column of the maps stands for."""
+        high, wide = self.image_size
+        return round(wide / (self._map_shape((high, 2 * wide))[2] - self.map_size[1]))
 
     def unfreeze(self, trainable: float | int) -> None:
         """Let this much of the backbone's end train; the head always does."""

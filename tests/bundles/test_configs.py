@@ -10,8 +10,17 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_n
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/train.json"))
-PREPARED = {"busi_attention_unet": "prepared", "rsna_classifier": "rsna_prepared"}
-PHANTOMS = {"busi_attention_unet": "phantoms", "rsna_classifier": "rsna_phantoms"}
+PREPARED = {
+    "busi_attention_unet": "prepared",
+    "rsna_classifier": "rsna_prepared",
+    "cbis_patch_classifier": "cbis_prepared",
+}
+PHANTOMS = {
+    "busi_attention_unet": "phantoms",
+    "rsna_classifier": "rsna_phantoms",
+    "cbis_patch_classifier": "cbis_prepared",
+}
+SOURCES = {"busi_attention_unet": "normal", "rsna_classifier": "train_images", "cbis_patch_classifier": "patches/large"}
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
 
 
@@ -65,8 +74,7 @@ def test_the_zoo_finds_its_properties(
     if kind != "train":
         options |= {"weights": None, "operating_point": {"mask_threshold": 0.5}}
     if kind == "infer":
-        sources = {"prepared": "normal", "rsna_prepared": "train_images"}[PREPARED[bundle.name]]
-        options["dataset_dir"] = str(request.getfixturevalue(PHANTOMS[bundle.name]) / sources)
+        options["dataset_dir"] = str(request.getfixturevalue(PHANTOMS[bundle.name]) / SOURCES[bundle.name])
     workflow = ConfigWorkflow(configs(bundle, *names), workflow_type=kind, logging_file=False, **options)
     workflow.initialize()
     assert workflow.check_properties() == []
@@ -75,6 +83,7 @@ def test_the_zoo_finds_its_properties(
 REPEATED = {
     "busi_attention_unet": ("classes", "outputs", "image_size", "network_def", "test_time_flips", "channels_last"),
     "rsna_classifier": ("views", "image_size", "load_size", "heads", "crop", "resize", "normalize", "channels_last"),
+    "cbis_patch_classifier": ("image_size", "heads", "head", "hidden", "resize", "normalize", "channels_last"),
 }
 
 

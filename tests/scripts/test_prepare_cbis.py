@@ -21,22 +21,23 @@ SIZE = 64
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cbis")
-    import_module("make_phantoms").cbis(str(folder), number=24, seed=0, rows=256)
-    return folder
+def source(cbis_phantoms: Path) -> Path:
+    return cbis_phantoms
 
 
 def prepare(source: Path, target: Path, **options: Any) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     given = {"size": SIZE, "max_size": 128, "folds": 3, "backgrounds": 2, "workers": 2, **options}
     import_module("prepare_cbis").prepare_cbis(str(source), str(target), **given)
+    return read(target)
+
+
+def read(target: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     return json.loads((target / "datalist.json").read_text())["items"], pd.read_csv(target / "cases.csv").fillna("")
 
 
 @pytest.fixture(scope="module")
-def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]], pd.DataFrame]:
-    target = tmp_path_factory.mktemp("prepared_cbis")
-    return target, *prepare(source, target)
+def done(cbis_prepared: Path) -> tuple[Path, list[dict[str, Any]], pd.DataFrame]:
+    return cbis_prepared, *read(cbis_prepared)
 
 
 def test_every_row_is_accounted_for(source: Path, done) -> None:
@@ -61,9 +62,12 @@ def test_patients_are_whole_and_split_as_reconciled(source: Path, done) -> None:
 def test_patches_and_masks_are_what_the_labels_say(source: Path, done) -> None:
     target, items, _ = done
     table = pd.DataFrame(items)
-    assert set(table["context"]) == {"whole", "small", "large", "background"}
+    assert set(table["context"]) == {"whole", "small", "large", "crop", "background"}
     assert set(table[table["context"] == "background"]["label"]) == {"background"}
-    patches = table[table["context"] != "whole"]
+    for name, (top, left, bottom, right) in table[table["context"] == "crop"][["image", "place"]].values[:5]:
+        shape, most = tifffile.imread(target / name).shape, 2 * SIZE
+        assert max(shape) <= most and shape[0] / shape[1] == pytest.approx((bottom - top) / (right - left), rel=0.05)
+    patches = table[~table["context"].isin(["whole", "crop"])]
     for name in patches["image"].sample(20, random_state=0):
         values = tifffile.imread(target / name)
         assert values.shape == (SIZE, SIZE) and values.dtype == np.uint16

@@ -68,12 +68,23 @@ def test_positives_weigh_as_much_as_there_are_negatives_for_each() -> None:
 
 @pytest.mark.parametrize(
     "heads",
-    [[], [HEADS[2]], [HEADS[0], HEADS[0]], [HEADS[0], {"name": "x", "kind": "rank"}]],
-    ids=["none", "classes first", "twice", "unknown kind"],
+    [[], [{"name": "age", "kind": "number"}], [HEADS[0], HEADS[0]], [HEADS[0], {"name": "x", "kind": "rank"}]],
+    ids=["none", "number first", "twice", "unknown kind"],
 )
 def test_impossible_heads_are_refused(heads) -> None:
     with pytest.raises(ValueError, match=r"head|Head"):
         heads_of(heads)
+
+
+def test_classes_may_come_first_and_have_no_deep_exits() -> None:
+    classes = [{"name": "label", "kind": "classes", "values": ["a", "b", "c"]}]
+    logits, target = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([[0.0], [1.0]])
+    loss = HeadsLoss(classes)(logits, target)
+    assert float(loss) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, target[:, 0].long())))
+    smooth = HeadsLoss(classes, label_smoothing=0.1)(logits, target)
+    assert smooth > loss
+    with pytest.raises(ValueError, match="has to be binary here"):
+        HeadsLoss(classes, exits=2)
 
 
 def test_a_network_with_other_columns_is_refused() -> None:

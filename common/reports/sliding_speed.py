@@ -1,0 +1,132 @@
+"""How fast and in how much memory a classifier of patches slides over a mammogram, against a plain loop over patches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from common.networks.patch_classifier import PatchClassifier
+from common.networks.sliding import SlidingPatches
+
+ARMS = ("loop over patches", "each window in the breast", "shared maps")
+
+
+def measure_sliding(
+    network: PatchClassifier, image: torch.Tensor, inside: torch.Tensor, stride: int, batch_size: int, rounds: int
+) -> dict[str, Any]:
+    """Return the seconds and peak memory of each arm, one after the other in every round, and how their maps differ.
+
+    Args:
+        network: in evaluation mode, with a head that averages.
+        image: (1, 1, H, W), normalised.
+        inside: the breast, bool (1, 1, H, W).
+        stride, batch_size: of all arms.
+        rounds: of which the medians are taken.
+
+    Returns:
+        ``windows``, ``seconds`` and ``peak_mib`` (beyond what was there before) by arm, ``each`` and ``shared`` (the
+        largest and the mean difference of their probabilities from the loop's), ``surrounded`` (the largest difference
+        of shared maps from patches that were cut out with tissue around them).
+    """
+    each, shared = (SlidingPatches(network.image_size, stride, batch_size, way) for way in ("each", "shared"))
+    arms: dict[str, Callable[[], torch.Tensor]] = {
+        ARMS[0]: lambda: loop_over_patches(network, image, stride, batch_size),
+        ARMS[1]: lambda: each(image, network, inside=inside),
+        ARMS[2]: lambda: shared(image, network, inside=inside),
+    }
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    peaks, maps = dict.fromkeys(arms, 0.0), {}
+    for _ in range(rounds):
+        for name, arm in arms.items():
+            with _peak_memory() as peak:
+                start = time.perf_counter()
+                maps[name] = arm().sigmoid()
+                times[name].append(time.perf_counter() - start)
+            peaks[name] = max(peaks[name], peak[0])
+    plain = maps[ARMS[0]]
+    rows, columns = np.nonzero(~torch.isnan(maps[ARMS[2]][0, 0]).numpy())
+    places = [(int(rows[i]), int(columns[i])) for i in np.linspace(0, len(rows) - 1, 12).round().astype(int)]
+    return {
+        "windows": int(np.prod(plain.shape[2:])),
+        "seconds": {name: median(values) for name, values in times.items()},
+        "peak_mib": peaks,
+        "each": _difference(plain, maps[ARMS[1]]),
+        "shared": _difference(plain, maps[ARMS[2]]),
+        "surrounded": max(_surrounded(network, image, maps[ARMS[2]], place, stride) for place in places),
+    }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """Return what `measure_sliding` found as lines of text."""
+    lines = [f"{found['windows']} windows"]
+    for name, seconds in found["seconds"].items():
+        ratio = found["seconds"][ARMS[0]] / seconds
+        lines.append(
+            f"  {name:<26} {seconds:7.1f} s, {ratio:5.2f} times as fast, {found['peak_mib'][name]:5.0f} MiB more"
+        )
+    lines.append(f"  each window in the breast: the loop's map to {found['each'][0]:.1e}")
+    lines.append(f"  shared maps: those of patches with the tissue around them to {found['surrounded']:.1e};")
+    most, mean = found["shared"]
+    lines.append(f"  bare patches, which see zeros around them, differ by {most:.3f} at most, {mean:.4f} on average")
+    return "\n".join(lines)
+
+
+def loop_over_patches(network: PatchClassifier, image: torch.Tensor, stride: int, batch_size: int) -> torch.Tensor:
+    """Return the logits (1, C, rows, columns) of every window, each cut out and sent through the network."""
+    (high, wide), found = network.image_size, []
+    tops, lefts = range(0, image.shape[2] - high + 1, stride), range(0, image.shape[3] - wide + 1, stride)
+    places = [(top, left) for top in tops for left in lefts]
+    with torch.no_grad():
+        for start in range(0, len(places), batch_size):
+            cut = [image[0, :, y : y + high, x : x + wide] for y, x in places[start : start + batch_size]]
+            found.append(network(torch.stack(cut)))
+    return torch.cat(found).T.reshape(1, -1, len(tops), len(lefts))
+
+
+def _difference(plain: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
+    there = (plain - other).abs()
+    there = there[~torch.isnan(there)]
+    return float(there.max()), float(there.mean())
+
+
+def _surrounded(
+    network: PatchClassifier, image: torch.Tensor, shared: torch.Tensor, place: tuple[int, int], stride: int
+) -> float:
+    """Return how much a window of the shared maps differs from its patch with the tissue around it."""
+    step, around = network.step, 10 * network.step
+    (row, column), (high, wide), (rows, columns) = place, network.image_size, network.map_size
+    top, left = row * stride, column * stride
+    first = max(0, top - around), max(0, left - around)
+    part = image[..., first[0] : top + high + around, first[1] : left + wide + around]
+    up, across = (top - first[0]) // step, (left - first[1]) // step
+    with torch.no_grad():
+        maps = network.features(part)[..., up : up + rows, across : across + columns]
+        expected = network.head(maps.mean((2, 3)))[0].sigmoid()
+    return float((shared[0, :, row, column] - expected).abs().max())
+
+
+@contextmanager
+def _peak_memory() -> Iterator[list[float]]:
+    """Give a list whose first entry becomes the peak resident memory (MiB) beyond that at the start."""
+    process, done, found = psutil.Process(), Event(), [0.0]
+    before = process.memory_info().rss
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            found[0] = max(found[0], (process.memory_info().rss - before) / 2**20)
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        watcher.join()
