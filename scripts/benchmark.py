@@ -143,7 +143,8 @@ def cbis(
     with tempfile.TemporaryDirectory() as folder:
         _report_extraction(Path(folder), images, (rows, columns))
     torch.manual_seed(0)
-    network = load_weights(PatchClassifier(backbone, 1, pretrained=False), weights).eval()
+    network = PatchClassifier(backbone, 1, pretrained=False).eval()
+    load_weights(network, weights)
     drawn = draw_mammogram(Breast("L", "B", 0.7, "mass"), "MLO", (rows, columns), np.random.default_rng(0))
     image = (torch.from_numpy(drawn.picture)[None, None] - 0.449) / 0.226
     inside = torch.from_numpy(drawn.breast)[None, None]
@@ -170,9 +171,8 @@ def _report_extraction(folder: Path, images: int, shape: tuple[int, int]) -> Non
         record = prepare_image(job)
         taken, reading = taken + time.perf_counter() - middle, reading + middle - begin
         patches += len(record["background"]) + sum(len(one["patches"]) for one in record["abnormalities"])
-    print(
-        f"{patches} patches of {len(jobs)} mammograms of {shape[0]} x {shape[1]}: {patches / taken:.1f} patches/s and core"
-    )
+    print(f"{patches} patches of {len(jobs)} mammograms of {shape[0]} x {shape[1]}:")
+    print(f"  {patches / taken:.1f} patches per second and core")
     print(f"  {taken / len(jobs):.2f} s a mammogram, of which reading it takes {reading / taken:.0%}")
 
 

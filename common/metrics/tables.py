@@ -1,9 +1,10 @@
 """Score a table of predictions: every figure of a report comes from here.
 
-``predictions.csv`` has a row per image: ``image, group_id`` (or ``patient_id``), ``split, fold, label``, ``p_<class>``
-for each class, ``predicted``, ``raw_<class>`` where the probabilities were calibrated, and ``true_px, predicted_px,
-overlap_px`` of the final mask. ``mask_areas.csv`` has a row per image and threshold: ``image, threshold, true_px, predicted_px,
-overlap_px`` of the mask before the class has its say. Columns of a task that a network lacks are missing.
+``predictions.csv`` has a row per image: ``image, group_id`` (or ``patient_id``), ``split, fold, label``,
+``p_<class>`` for each class, ``predicted``, ``raw_<class>`` where the probabilities were calibrated, and ``true_px,
+predicted_px, overlap_px`` of the final mask. ``mask_areas.csv`` has a row per image and threshold: ``image,
+threshold, true_px, predicted_px, overlap_px`` of the mask before the class has its say. Columns of a task that a
+network lacks are missing.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class PatchClassifier(nn.Module):
             made.pre_logits = nn.Identity()
         self.maps = FeatureMaps(made)
         channels, rows, columns = self._map_shape(image_size)
-        self.image_size, self.map_size = tuple(image_size), (rows, columns)
+        self.image_size, self.map_size = (int(image_size[0]), int(image_size[1])), (rows, columns)
         features = channels * rows * columns if head == "flatten" else channels
         last = hidden or features
         dense = [nn.Linear(features, hidden), nn.ReLU()] if hidden else []

@@ -1,4 +1,4 @@
-"""How fast and in how much memory a classifier of patches slides over a mammogram, against a plain loop over patches."""
+"""How fast, and in how much memory, a classifier of patches slides over a mammogram, against a plain loop."""
 
 from __future__ import annotations
 
