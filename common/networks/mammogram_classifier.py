@@ -19,7 +19,7 @@ from torchvision.models.resnet import Bottleneck
 from common.data.flags import flag
 from common.data.heads import heads_of
 from common.networks.backbone import FeatureMaps, NativePool, as_maps, timm_network
-from common.networks.weights import load_weights
+from common.networks.weights import load_backbone
 
 POOLINGS = ("native", "average", "max", "average_max", "gem")
 FUSIONS = ("mean", "attention")
@@ -100,7 +100,7 @@ class MammogramClassifier(nn.Module):
         views: V, how many images an item has.
         in_channels: of the backbone; a grey image is repeated for 3.
         pretrained: ImageNet weights, whose first layer is adapted to the number of channels.
-        weights: a file with a state dict of the backbone to start from instead.
+        weights: a file to start from instead, of the backbone or of another classifier of this collection with it.
         pooling: of feature maps: "native" (timm's own for that backbone), "average", "max", "average_max" or "gem".
         dropout: before the heads and in the exits.
         fusion: of views: "mean" or "attention".
@@ -140,8 +140,9 @@ class MammogramClassifier(nn.Module):
                 "with deep exits pooling is not native."
             )
         self.views, self.in_channels, self.frozen = views, in_channels, flag(freeze_backbone)
-        made = timm_network(backbone, in_channels, 0, pretrained, **_maps_of(exits), **(options or {}))
-        self.maps = FeatureMaps(load_weights(made, weights), exits)
+        fetched = flag(pretrained) and weights is None
+        made = timm_network(backbone, in_channels, 0, fetched, **_maps_of(exits), **(options or {}))
+        self.maps = FeatureMaps(load_backbone(made, weights), exits)
         self.pool = self.maps.native_pool() if pooling == "native" else Pool(pooling)
         channels = self.maps.channels()
         features = channels[-1] * (2 if pooling == "average_max" else 1)

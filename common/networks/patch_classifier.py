@@ -17,6 +17,7 @@ from torch import nn
 from common.data.flags import flag
 from common.networks.backbone import FeatureMaps, as_maps, timm_network
 from common.networks.freezing import hold_still
+from common.networks.weights import load_backbone
 
 HEADS = ("flatten", "average")
 
@@ -30,7 +31,7 @@ class PatchClassifier(nn.Module):
         image_size: rows and columns of a patch, which a flattened head depends on.
         in_channels: of the backbone; a grey patch is repeated for 3.
         pretrained: ImageNet weights, whose first layer is adapted to the number of channels.
-        weights: a file with a state dict of the backbone to start from instead.
+        weights: a file to start from instead, of the backbone or of another classifier of this collection with it.
         head: "flatten" or "average".
         hidden: units of a layer before the last, 0 for none.
         dropout: before the last layer.
@@ -63,10 +64,10 @@ class PatchClassifier(nn.Module):
         if head not in HEADS:
             raise ValueError(f"The head is one of {HEADS}, not '{head}'.")
         self.in_channels, self.kind = in_channels, head
-        made = timm_network(backbone, in_channels, 0, flag(pretrained), weights, **(options or {}))
+        made = timm_network(backbone, in_channels, 0, flag(pretrained) and weights is None, **(options or {}))
         if hasattr(made, "pre_logits"):  # VGG's own dense layers, 120 million weights that the new head replaces
             made.pre_logits = nn.Identity()
-        self.maps = FeatureMaps(made)
+        self.maps = FeatureMaps(load_backbone(made, weights))
         channels, rows, columns = self._map_shape(image_size)
         self.image_size, self.map_size = (int(image_size[0]), int(image_size[1])), (rows, columns)
         features = channels * rows * columns if head == "flatten" else channels

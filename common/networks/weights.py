@@ -39,14 +39,40 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike | None) -> to
         FileNotFoundError: there are no such weights.
         ValueError: the weights belong to another network, or the file is damaged.
     """
+    return network if path is None else _filled(network, _read(path), path)
+
+
+BACKBONE = "maps.backbone."  # where the classifiers of this collection keep theirs
+
+
+def load_backbone(backbone: torch.nn.Module, path: str | os.PathLike | None) -> torch.nn.Module:
+    """Load a backbone's state dict, or the backbone out of the weights of one of this collection's classifiers.
+
+    So a classifier of mammograms can start from one of patches. What the file holds beside the backbone, such as the
+    last layer of a network for ImageNet, is left out. A path of None leaves the backbone as it is.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ValueError: they are of another backbone, or the file is damaged.
+    """
     if path is None:
-        return network
+        return backbone
+    weights = _read(path)
+    inner = {key.removeprefix(BACKBONE): value for key, value in weights.items() if key.startswith(BACKBONE)}
+    found = inner or weights
+    return _filled(backbone, {key: found[key] for key in backbone.state_dict() if key in found}, path)
+
+
+def _read(path: str | os.PathLike) -> Mapping[str, torch.Tensor]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"No weights at '{path}'. Train first, or give --ckpt_dir or --weights.")
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"'{path}' cannot be read as weights: the file is damaged or no state dict.") from error
+
+
+def _filled(network: torch.nn.Module, weights: Any, path: str | os.PathLike) -> torch.nn.Module:
     own = bare(network).state_dict()
     strange = sorted(set(own) ^ set(weights)) if isinstance(weights, Mapping) else ["(no state dict)"]
     strange += [k for k in own if not strange and own[k].shape != weights[k].shape]

@@ -17,9 +17,8 @@ def test_batches_add_up_to_the_function_of_all_rows(name: str) -> None:
     metric = TwoClassFigure(name, threshold=0.5)
     for part in (slice(0, 2), slice(2, 3), slice(3, 6)):
         metric(SCORE[part, None], TRUTH[part, None])
-    given = (
-        SCORE.numpy() >= 0.5 if name in ("f1", "precision", "recall", "specificity", "recall_rate") else SCORE.numpy()
-    )
+    calls = ("accuracy", "f1", "precision", "recall", "specificity", "recall_rate")
+    given = SCORE.numpy() >= 0.5 if name in calls else SCORE.numpy()
     assert metric.aggregate() == pytest.approx(FIGURES[name](TRUTH.numpy() > 0.5, given)[0])
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 from ignite.engine import Engine
 
 from common.handlers.stages import StagedUnfreezing
 from common.networks.freezing import first_trainable, layers_of
+from common.networks.mammogram_classifier import MammogramClassifier
 from common.networks.patch_classifier import PatchClassifier
 
 SIZE = (64, 64)
@@ -68,3 +72,18 @@ def test_stages_depend_on_the_epoch_alone() -> None:
 def test_an_unknown_head_is_refused() -> None:
     with pytest.raises(ValueError, match="The head is one of"):
         make(head="max")
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["of a classifier", "of timm's network"])
+def test_a_classifier_of_mammograms_starts_from_one_of_patches(tmp_path: Path, inside: bool) -> None:
+    patches = PatchClassifier("resnet10t", 5, (64, 64), in_channels=1, pretrained=False)
+    whole = timm.create_model("resnet10t", in_chans=1, num_classes=7)
+    torch.save((patches if inside else whole).state_dict(), tmp_path / "patches.pt")
+    heads = [{"name": "cancer"}]
+    for exits, pooling in ((0, "native"), (2, "average_max")):
+        options = {"exits": exits, "pooling": pooling, "weights": tmp_path / "patches.pt"}
+        found = MammogramClassifier("resnet10t", heads, **options).maps.backbone.state_dict()
+        source = (patches.maps.backbone if inside else whole).state_dict()
+        assert all(torch.equal(value, source[key]) for key, value in found.items())
+    with pytest.raises(ValueError, match="of another network"):
+        MammogramClassifier("resnet14t", heads, weights=tmp_path / "patches.pt")
