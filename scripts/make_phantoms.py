@@ -45,7 +45,14 @@ def busi(output_dir: str, number: int = 240, seed: int = 0) -> None:
     print(f"Wrote {number} phantom images to {output_dir}: {counts}")
 
 
-def rsna(output_dir: str, number: int = 40, seed: int = 0, cancer_share: float = 0.02, rows: int = 1024) -> None:
+def rsna(
+    output_dir: str,
+    number: int = 40,
+    seed: int = 0,
+    cancer_share: float = 0.02,
+    rows: int = 1024,
+    scale: float = 1.0,
+) -> None:
     """Make mammogram phantoms in the layout of the RSNA screening set: train.csv and train_images/PATIENT/IMAGE.dcm.
 
     Both views of both breasts; six machines with a transfer syntax, polarity, window and padding each.
@@ -56,9 +63,10 @@ def rsna(output_dir: str, number: int = 40, seed: int = 0, cancer_share: float =
         seed: the same seed gives the same images.
         cancer_share: of the images (.02 in life).
         rows: of an image (3328 in life); it has 10 columns for 13 rows.
+        scale: of the findings, above 1 for images of so few rows that they would hardly show.
     """
     shape, table = (rows, rows * 10 // 13), []
-    studies = draw_studies(number, cancer_share, shape, seed)
+    studies = draw_studies(number, cancer_share, shape, seed, scale)
     for row, dataset in tqdm(studies, total=4 * number, desc="Making phantoms", unit="image"):
         name = f"{row['patient_id']}/{row['image_id']}.dcm"
         write_dicom(Path(output_dir) / "train_images" / name, dataset)

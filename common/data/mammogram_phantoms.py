@@ -29,6 +29,7 @@ class Breast:
     cancer: str | None  # "mass", "calcifications" or none
     implant: bool = False
     findings: tuple[tuple[str, bool], ...] | None = None  # (kind, malignant) of each, where they are to be known
+    scale: float = 1.0  # of the findings, for pictures of so few pixels that they would hardly show
 
 
 @dataclass(frozen=True)
@@ -141,16 +142,19 @@ def _add_findings(
         centre = places[rng.integers(len(places))] / tissue.shape[0]
         place = float(centre[0]), float(centre[1])
         if kind == "mass":
-            mask = _add_mass(tissue, place, malignant, rng)
+            mask = _add_mass(tissue, place, malignant, rng, breast.scale)
         else:  # where findings are outlined one by one, those of a kind have outlines of the same size
-            mask = _add_calcifications(tissue, place, malignant, rng, rng.uniform(0.035, 0.06) if known else None)
+            reach = rng.uniform(0.035, 0.06) * breast.scale if known else None
+            mask = _add_calcifications(tissue, place, malignant, rng, breast.scale, reach)
         found.append((malignant, mask))
     return found
 
 
-def _add_mass(tissue: np.ndarray, centre: tuple[float, float], malignant: bool, rng: np.random.Generator) -> np.ndarray:
+def _add_mass(
+    tissue: np.ndarray, centre: tuple[float, float], malignant: bool, rng: np.random.Generator, scale: float
+) -> np.ndarray:
     """Brighten a mass: round and smooth, or ragged with spicules that run out of it."""
-    radius = rng.uniform(0.018, 0.035)
+    radius = rng.uniform(0.018, 0.035) * scale
     radii = radius * rng.uniform(0.85, 1.15), radius
     body = _ellipse(tissue.shape, centre, radii, rng.uniform(0, 3.1))
     y, x = _grid(tissue.shape)
@@ -170,16 +174,17 @@ def _add_calcifications(
     centre: tuple[float, float],
     malignant: bool,
     rng: np.random.Generator,
+    scale: float,
     reach: float | None = None,
 ) -> np.ndarray:
     """Add bright specks: a dozen within a small cluster, or as many scattered over the breast, or within ``reach``."""
-    number, spread = int(rng.integers(9, 15)), 0.02 if malignant or reach is not None else 0.12
+    number, spread = int(rng.integers(9, 15)), 0.02 * scale if malignant or reach is not None else 0.12
     offsets = rng.normal(0, spread, (number, 2))
     if reach is not None and not malignant:
         angles, distances = rng.uniform(0, 2 * np.pi, number), reach * np.sqrt(rng.uniform(0, 1, number))
         offsets = np.stack([distances * np.sin(angles), distances * np.cos(angles)], 1)
     for y, x in np.asarray(centre) + offsets:
-        radius = rng.uniform(0.0018, 0.0035)
+        radius = rng.uniform(0.0018, 0.0035) * scale
         _add_speck(tissue, y * tissue.shape[0], x * tissue.shape[0], max(0.7, radius * tissue.shape[0]), rng)
     y, x = _grid(tissue.shape)
     return np.hypot(y - centre[0], x - centre[1]) < (reach or 2 * spread)

@@ -43,7 +43,7 @@ MACHINES = {
 
 
 def draw_patient(
-    patient_id: int, cancer_share: float, rng: np.random.Generator
+    patient_id: int, cancer_share: float, rng: np.random.Generator, scale: float = 1.0
 ) -> tuple[list[dict[str, Any]], list[Breast]]:
     """Return the rows and the breasts of a patient's four images: both views of both breasts.
 
@@ -51,6 +51,7 @@ def draw_patient(
         patient_id: an identifier.
         cancer_share: of the images; a patient has cancer in one breast twice as often.
         rng: source of randomness.
+        scale: of the findings (`common.data.mammogram_phantoms.Breast`).
     """
     machine_id = int(rng.choice(list(MACHINES)))
     sick = rng.random() < 2 * cancer_share
@@ -66,7 +67,7 @@ def draw_patient(
             facts = {"patient_id": patient_id, "image_id": int(rng.integers(10**6, 2**31)), "laterality": laterality}
             facts |= {"site_id": MACHINES[machine_id].site_id, "view": view, "age": age, "implant": implant}
             rows.append({**facts, "density": density, "machine_id": machine_id, **outcome})
-            breasts.append(Breast(laterality, density, size, kind, bool(implant)))
+            breasts.append(Breast(laterality, density, size, kind, bool(implant), scale=scale))
     return rows, breasts
 
 
@@ -105,10 +106,10 @@ def draw_image(row: dict[str, Any], breast: Breast, shape: tuple[int, int], rng:
 
 
 def draw_studies(
-    patients: int, cancer_share: float, shape: tuple[int, int], seed: int
+    patients: int, cancer_share: float, shape: tuple[int, int], seed: int, scale: float = 1.0
 ) -> Iterator[tuple[dict[str, Any], Dataset]]:
     """Yield (row of the CSV, data set) of every image; a patient's do not depend on how many patients there are."""
     for number in range(patients):
         rng = np.random.default_rng([seed, number])
-        for row, breast in zip(*draw_patient(10_000 + number, cancer_share, rng), strict=True):
+        for row, breast in zip(*draw_patient(10_000 + number, cancer_share, rng, scale), strict=True):
             yield row, draw_image(row, breast, shape, rng)

@@ -105,6 +105,15 @@ def test_every_machine_is_read_back_as_drawn(tmp_path: Path) -> None:
     assert seen == set(MACHINES)
 
 
+@pytest.mark.parametrize("cancer", ["mass", "calcifications"])
+def test_a_scale_enlarges_the_findings(cancer: str) -> None:
+    one, two = (
+        draw_mammogram(Breast("L", "B", 0.5, cancer, scale=scale), "CC", (208, 160), np.random.default_rng(0)).lesion
+        for scale in (1.0, 2.0)
+    )
+    assert 3 < two.sum() / one.sum() < 5
+
+
 def test_the_malignant_finding_has_a_mask() -> None:
     for cancer in (None, "mass", "calcifications"):
         drawn = draw_mammogram(Breast("L", "B", 0.5, cancer), "MLO", (208, 160), np.random.default_rng(0))

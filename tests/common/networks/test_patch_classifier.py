@@ -87,3 +87,22 @@ def test_a_classifier_of_mammograms_starts_from_one_of_patches(tmp_path: Path, i
         assert all(torch.equal(value, source[key]) for key, value in found.items())
     with pytest.raises(ValueError, match="of another network"):
         MammogramClassifier("resnet14t", heads, weights=tmp_path / "patches.pt")
+
+
+def test_stages_set_the_rate_and_keep_the_momentum_of_what_trained_before() -> None:
+    network = make(trainable=0.0)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    stages = [{"epochs": 1, "trainable": 0.0}, {"epochs": 1, "trainable": 1.0, "rate": 0.1}]
+    seen: list[tuple[float, int]] = []
+
+    def step(engine: Engine, batch: int) -> None:
+        optimizer.zero_grad()
+        network(torch.rand(2, 1, *SIZE)).square().sum().backward()
+        optimizer.step()
+        seen.append((optimizer.param_groups[0]["lr"], len(optimizer.state)))
+
+    engine = Engine(step)
+    StagedUnfreezing(network, stages, optimizer).attach(engine)
+    engine.run([0], max_epochs=3)
+    heads, everything = (len(list(part.parameters())) for part in (network.head, network))
+    assert [(pytest.approx(rate), number) for rate, number in seen] == [(0.1, heads), *[(0.01, everything)] * 2]
