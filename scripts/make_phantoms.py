@@ -76,7 +76,7 @@ def rsna(
     print(f"Wrote {len(table)} phantom images of {number} patients to {output_dir}, {cancers} of them with cancer")
 
 
-def cbis(output_dir: str, number: int = 40, seed: int = 0, rows: int = 1024) -> None:
+def cbis(output_dir: str, number: int = 40, seed: int = 0, rows: int = 1024, scale: float = 1.0) -> None:
     """Make mammogram phantoms in the layout of CBIS-DDSM: four CSV files, and a folder for each case.
 
     Both views of a breast of each patient; swapped files, masks of another size, several abnormalities in an image, and
@@ -87,9 +87,10 @@ def cbis(output_dir: str, number: int = 40, seed: int = 0, rows: int = 1024) -> 
         number: of patients.
         seed: the same seed gives the same images.
         rows: of an image (4000 to 6000 in life); it has 10 columns for 16 rows.
+        scale: of the findings, above 1 for images of so few rows that they would hardly show.
     """
     rng, tables = np.random.default_rng(seed), {key: [] for key in FILES}  # type: ignore[var-annotated]
-    for case in tqdm(list(draw_cases(number, rng)), desc="Making phantoms", unit="case"):
+    for case in tqdm(list(draw_cases(number, rng, scale)), desc="Making phantoms", unit="case"):
         tables[case.kind, case.part] += write_case(case, Path(output_dir), (rows, rows * 10 // 16), rng)
     for key, lines in tables.items():
         write_csv(Path(output_dir) / FILES[key], pd.DataFrame(lines))

@@ -40,7 +40,7 @@ class Case:
         return f"{KINDS[self.kind][0]}-{PARTS[self.part]}_{self.patient}_{SIDES[self.breast.laterality]}_{view}"
 
 
-def draw_cases(number: int, rng: np.random.Generator) -> Iterator[Case]:
+def draw_cases(number: int, rng: np.random.Generator, scale: float = 1.0) -> Iterator[Case]:
     """Yield the cases of so many patients; one in twenty has a case in either set, on different sides."""
     for index in range(number):
         part = "test" if index % 5 == 4 else "train"
@@ -51,7 +51,7 @@ def draw_cases(number: int, rng: np.random.Generator) -> Iterator[Case]:
             several = 2 if rng.random() < 0.15 else 1
             findings = tuple((KINDS[kind][1], bool(rng.random() < 0.45)) for _ in range(several))
             density, size = str(rng.choice(DENSITIES, p=(0.15, 0.4, 0.35, 0.1))), float(rng.uniform())
-            breast = Breast("LR"[(first + place) % 2], density, size, None, findings=findings)
+            breast = Breast("LR"[(first + place) % 2], density, size, None, findings=findings, scale=scale)
             yield Case(kind, side if place else part, f"P_{index + 1:05d}", breast)
 
 
