@@ -143,11 +143,14 @@ def cbis(
     with tempfile.TemporaryDirectory() as folder:
         _report_extraction(Path(folder), images, (rows, columns))
     torch.manual_seed(0)
-    network = PatchClassifier(backbone, 1, pretrained=False).eval()
-    load_weights(network, weights)
+    network = PatchClassifier(backbone, 1, pretrained=False)
     drawn = draw_mammogram(Breast("L", "B", 0.7, "mass"), "MLO", (rows, columns), np.random.default_rng(0))
     image = (torch.from_numpy(drawn.picture)[None, None] - 0.449) / 0.226
     inside = torch.from_numpy(drawn.breast)[None, None]
+    if weights:
+        load_weights(network, weights).eval()
+    else:
+        sliding_speed.enliven(network, image)
     found = sliding_speed.measure_sliding(network, image, inside, stride, batch_size, rounds)
     print(f"\n{backbone}, {rows} x {columns}, stride {stride}: {sliding_speed.describe(found)}")
 

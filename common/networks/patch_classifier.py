@@ -6,6 +6,7 @@ the maps of ImageNet networks and train the head first. Written for this collect
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -70,6 +71,7 @@ class PatchClassifier(nn.Module):
         self.maps = FeatureMaps(load_backbone(made, weights))
         channels, rows, columns = self._map_shape(image_size)
         self.image_size, self.map_size = (int(image_size[0]), int(image_size[1])), (rows, columns)
+        self.channels = channels
         features = channels * rows * columns if head == "flatten" else channels
         last = hidden or features
         dense = [nn.Linear(features, hidden), nn.ReLU()] if hidden else []
@@ -91,6 +93,25 @@ class PatchClassifier(nn.Module):
         """How many pixels one column of the maps stands for."""
         high, wide = self.image_size
         return round(wide / (self._map_shape((high, 2 * wide))[2] - self.map_size[1]))
+
+    @cached_property
+    def reach(self) -> int | None:
+        """How many pixels beyond its own ``step`` a column of the maps sees on each side, a multiple of ``step``.
+
+        NaN in one pixel spreads to exactly the columns that see it. None if these are all of a wide image, as with
+        squeeze and excitation.
+        """
+        backbone, half = copy.deepcopy(self.maps).cpu().float().eval(), 64
+        images = torch.zeros(2, self.in_channels, self.image_size[0], 2 * half * self.step)
+        images[0, ..., half * self.step - 1] = torch.nan  # the last pixel before column `half`
+        images[1, ..., half * self.step] = torch.nan  # and its first
+        with torch.no_grad():
+            maps = as_maps(backbone.backbone, backbone(images)[-1])
+        sees = maps.isnan().any(2).any(1)  # (2, columns)
+        if sees[:, 0].any() or sees[:, -1].any():
+            return None
+        before, after = int(sees[0].nonzero().max()) + 1 - half, half - int(sees[1].nonzero().min())
+        return max(before, after) * self.step
 
     def unfreeze(self, trainable: float | int) -> None:
         """Let this much of the backbone's end train; the head always does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,29 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from torch import nn
 
 from common.networks.patch_classifier import PatchClassifier
 from common.networks.sliding import SlidingPatches
 
 ARMS = ("loop over patches", "each window in the breast", "shared maps")
+
+
+def enliven(network: PatchClassifier, image: torch.Tensor) -> PatchClassifier:
+    """Return a network with random weights that answers as a trained one does: otherwise for every patch.
+
+    Its batch normalisation gets random weights (residual branches begin with zero, and would add nothing) and the
+    statistics of patches of the image (1, 1, H, W); it is left in evaluation mode.
+    """
+    high, wide = network.image_size
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    patches = image[0].unfold(1, high, high).unfold(2, wide, wide).reshape(-1, 1, high, wide)
+    with torch.no_grad():
+        network.train()(patches[torch.linspace(0, len(patches) - 1, 16).long()])
+    return network.eval()
 
 
 def measure_sliding(
@@ -36,11 +55,12 @@ def measure_sliding(
         largest and the mean difference of their probabilities from the loop's), ``surrounded`` (the largest difference
         of shared maps from patches that were cut out with tissue around them).
     """
+    ours = copy.deepcopy(network)  # the window lays its weights out for speed, which the plain loop does not
     each, shared = (SlidingPatches(network.image_size, stride, batch_size, way) for way in ("each", "shared"))
     arms: dict[str, Callable[[], torch.Tensor]] = {
         ARMS[0]: lambda: loop_over_patches(network, image, stride, batch_size),
-        ARMS[1]: lambda: each(image, network, inside=inside),
-        ARMS[2]: lambda: shared(image, network, inside=inside),
+        ARMS[1]: lambda: each(image, ours, inside=inside),
+        ARMS[2]: lambda: shared(image, ours, inside=inside),
     }
     times: dict[str, list[float]] = {name: [] for name in arms}
     peaks, maps = dict.fromkeys(arms, 0.0), {}
@@ -101,7 +121,8 @@ def _surrounded(
     network: PatchClassifier, image: torch.Tensor, shared: torch.Tensor, place: tuple[int, int], stride: int
 ) -> float:
     """Return how much a window of the shared maps differs from its patch with the tissue around it."""
-    step, around = network.step, 10 * network.step
+    assert network.reach is not None
+    step, around = network.step, network.reach + network.step
     (row, column), (high, wide), (rows, columns) = place, network.image_size, network.map_size
     top, left = row * stride, column * stride
     first = max(0, top - around), max(0, left - around)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 
 from common.networks.patch_classifier import PatchClassifier
 from common.networks.sliding import SlidingPatches
+from common.reports.sliding_speed import enliven
 
 
+@cache
 def network_of(backbone: str, head: str = "average", size: int = 96, classes: int = 3) -> PatchClassifier:
     torch.manual_seed(0)
     network = PatchClassifier(backbone, classes, (size, size), in_channels=1, pretrained=False, head=head)
-    for module in network.modules():  # as after some training: statistics that are not those of noise
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    network.train()(torch.rand(8, 1, size, size))
-    return network.eval()
+    return enliven(network, picture(4 * size, 4 * size))
 
 
 def picture(rows: int, columns: int) -> torch.Tensor:
@@ -35,28 +35,67 @@ def test_each_window_is_the_patch_cut_out() -> None:
             torch.testing.assert_close(found[0, :, row, column], network(patch)[0], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", ["resnet10t", "inception_v3"])  # the latter's first layers do not pad
+BACKBONES = ("resnet10t", "vgg11", "mobilenetv2_035", "inception_v3")  # the last one's first layers do not pad
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_shared_maps_are_those_of_patches_with_their_surroundings(backbone: str) -> None:
     """Cut out with enough tissue around it, a patch gets the window's very logits: away from the borders to 1e-3."""
-    network, image = network_of(backbone), picture(640, 608)
-    found = SlidingPatches((96, 96), stride=64, way="shared", tile=256, halo=224)(image, network)
-    around, step = 224, network.step
-    rows, columns = network.map_size
-    for row, column in [(4, 4), (4, 5)]:
-        top, left = 64 * row, 64 * column
-        part = image[..., top - around : top + 96 + around, left - around : left + 96 + around]
-        first = around // step
-        maps = network.features(part)[..., first : first + rows, first : first + columns]
-        expected = network.head(maps.mean((2, 3)))[0]
-        torch.testing.assert_close(found[0, :, row, column].sigmoid(), expected.sigmoid(), atol=1e-3, rtol=0)
+    network = network_of(backbone)
+    around, step = network.reach + network.step, network.step
+    image = picture(96, 2 * around + 160)
+    found = SlidingPatches((96, 96), stride=64, way="shared", tile=256)(image, network)
+    columns = network.map_size[1]
+    for column in (around // 64, around // 64 + 1):
+        left = 64 * column
+        before = min(left, around)
+        maps = network.features(image[..., left - before : left + 96 + around])
+        expected = network.head(maps[..., before // step : before // step + columns].mean((2, 3)))[0]
+        torch.testing.assert_close(found[0, :, 0, column].sigmoid(), expected.sigmoid(), atol=1e-3, rtol=0)
 
 
-def test_tiles_leave_no_seam() -> None:
-    network, image = network_of("resnet10t"), picture(512, 416)
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_tiles_leave_no_seam(backbone: str, upright: bool) -> None:
+    network = network_of(backbone)
+    image = picture(96, 2 * network.reach + 480)
+    image = image.mT.contiguous() if upright else image
     at_once, in_tiles = (
-        SlidingPatches((96, 96), stride=32, way="shared", tile=tile, halo=256)(image, network) for tile in (4096, 128)
+        SlidingPatches((96, 96), stride=32, way="shared", tile=tile)(image, network) for tile in (4096, 128)
     )
-    torch.testing.assert_close(in_tiles.sigmoid(), at_once.sigmoid(), atol=1e-3, rtol=0)
+    assert at_once.std() > 1e-3  # the network tells its windows apart
+    torch.testing.assert_close(in_tiles, at_once, atol=1e-4, rtol=1e-4)
+
+
+def test_a_smaller_surrounding_would_leave_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, image = network_of("resnet10t"), picture(96, 800)
+    whole = SlidingPatches((96, 96), stride=32, way="shared", tile=4096)(image, network)
+    monkeypatch.setitem(network.__dict__, "reach", network.reach - 2 * network.step)
+    found = SlidingPatches((96, 96), stride=32, way="shared", tile=128)(image, network)
+    assert (found - whole).abs().max() > 1e-3
+
+
+def test_a_backbone_that_sees_the_whole_image_shares_no_maps() -> None:
+    network = network_of("efficientnet_b0")
+    assert network.reach is None and not SlidingPatches(stride=32)._shares(network)
+    with pytest.raises(ValueError, match="sees the whole image"):
+        SlidingPatches((96, 96), stride=32, way="shared")(picture(96, 160), network)
+
+
+def test_tiles_without_a_wanted_window_are_not_computed() -> None:
+    network, image = network_of("resnet10t"), picture(96, 960)
+    inside = torch.zeros(1, 1, 96, 960, dtype=torch.bool)
+    inside[..., 300:480] = True
+    seen: list[int] = []
+    hook = network.maps.register_forward_hook(lambda module, args, output: seen.append(args[0].shape[3]))
+    slide = SlidingPatches((96, 96), stride=32, way="shared", tile=128)
+    found = slide(image, network, inside=inside)
+    tiles = len(seen)
+    everything = slide(image, network)
+    hook.remove()
+    assert tiles < len(seen) - tiles
+    there = ~found.isnan()
+    torch.testing.assert_close(found[there], everything[there])
 
 
 def test_what_lies_outside_is_left_out() -> None:
