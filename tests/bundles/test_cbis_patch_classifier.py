@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -12,35 +13,32 @@ import pytest
 import torch
 from PIL import Image
 
+from bundles import run_bundle
 from common.data.bundle import config_files
 from common.data.mammogram import read_mammogram, write_mammogram
 from common.metrics.classification import roc_auc
 
 BUNDLE = "cbis_patch_classifier"
+run = partial(run_bundle, BUNDLE)
 TINY = {"image_size": [64, 64], "backbone": "resnet10t", "pretrained": False, "epochs": 1, "batch_size": 8}
 TINY |= {"cache_rate": 1.0, "num_workers": 0, "ema_decay": 0.9, "resamples": 100}
 NETWORK = {key: TINY[key] for key in ("image_size", "backbone", "batch_size", "num_workers")}
 
 
-def run(script, kind: str, first: str = "train", experiment: str | None = None, more: tuple = (), **overrides) -> None:
-    files = config_files(BUNDLE, experiment, *more, first=first)
-    script("cross_validate").run_config(files, kind, **overrides)
-
-
 @pytest.fixture(scope="module")
-def trained(script, cbis_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(cbis_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    run(script, "train", dataset_dir=str(cbis_prepared), output_dir=str(folder), **TINY)
+    run("train", dataset_dir=str(cbis_prepared), output_dir=str(folder), **TINY)
     return folder
 
 
 @pytest.fixture(scope="module")
-def five(script, cbis_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def five(cbis_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five classes, in stages of one epoch."""
     folder = tmp_path_factory.mktemp("five")
     stages = [{"epochs": 1, "trainable": 0.0}, {"epochs": 1, "trainable": 0.5}]
     options = {**TINY, "epochs": 2, "stages": stages, "dataset_dir": str(cbis_prepared), "output_dir": str(folder)}
-    run(script, "train", experiment="mit_five_class", **options)
+    run("train", experiment="mit_five_class", **options)
     return folder
 
 
@@ -53,9 +51,9 @@ def test_training_leaves_weights_tables_and_figures(trained: Path) -> None:
     assert point["level"] == "abnormality" and point["contexts"] == ["large"] and point["fold"] == 0
 
 
-def test_an_evaluation_scores_abnormalities(script, trained: Path, cbis_prepared: Path, tmp_path: Path) -> None:
+def test_an_evaluation_scores_abnormalities(trained: Path, cbis_prepared: Path, tmp_path: Path) -> None:
     options = {"dataset_dir": str(cbis_prepared), "ckpt_dir": str(trained / "models"), "output_dir": str(tmp_path)}
-    run(script, "eval", more=("evaluate",), **options, **TINY)
+    run("eval", more=("evaluate",), **options, **TINY)
     table = pd.read_csv(tmp_path / "predictions.csv")
     items = json.loads((cbis_prepared / "datalist.json").read_text())["items"]
     wanted = {i["case"] for i in items if i["split"] == "test" and i["context"] == "large"}
@@ -65,15 +63,15 @@ def test_an_evaluation_scores_abnormalities(script, trained: Path, cbis_prepared
     assert found == pytest.approx(roc_auc(table["positive"], table["probability"])[0])
 
 
-def test_five_classes_are_scored_and_inferred_as_such(script, five: Path, cbis_prepared: Path, tmp_path: Path) -> None:
+def test_five_classes_are_scored_and_inferred_as_such(five: Path, cbis_prepared: Path, tmp_path: Path) -> None:
     models = str(five / "models")
-    run(script, "eval", experiment="mit_five_class", more=("evaluate",), dataset_dir=str(cbis_prepared),
+    run("eval", experiment="mit_five_class", more=("evaluate",), dataset_dir=str(cbis_prepared),
         output_dir=str(tmp_path / "test"), ckpt_dir=models, **TINY)  # fmt: skip
     metrics = pd.read_csv(tmp_path / "test" / "metrics.csv").set_index("metric")["value"]
     assert {"accuracy", "balanced_accuracy", "macro_auc", "auc_malignant"} <= set(metrics.index)
     table = pd.read_csv(tmp_path / "test" / "predictions.csv")
     assert metrics["accuracy"] == pytest.approx((table["predicted"] == table["label"]).mean())
-    run(script, "infer", first="inference", experiment="mit_five_class", output_dir=str(tmp_path / "out"),
+    run("infer", first="inference", experiment="mit_five_class", output_dir=str(tmp_path / "out"),
         dataset_dir=str(cbis_prepared / "patches" / "background"), ckpt_dir=models, **NETWORK)  # fmt: skip
     found = pd.read_csv(tmp_path / "out" / "predictions.csv")
     shares = found[[column for column in found if column.startswith("p_")]]
@@ -82,13 +80,13 @@ def test_five_classes_are_scored_and_inferred_as_such(script, five: Path, cbis_p
     assert len(list((tmp_path / "out" / "overlays").rglob("*.png"))) == len(found)
 
 
-def test_inference_on_patches_with_a_bad_one(script, trained: Path, cbis_prepared: Path, tmp_path: Path) -> None:
+def test_inference_on_patches_with_a_bad_one(trained: Path, cbis_prepared: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for file in sorted((cbis_prepared / "patches" / "large").iterdir())[:5]:
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / "bad.tif").write_bytes(b"II*\0nothing")
-    run(script, "infer", first="inference", dataset_dir=str(folder), output_dir=str(out),
+    run("infer", first="inference", dataset_dir=str(folder), output_dir=str(out),
         ckpt_dir=str(trained / "models"), **NETWORK)  # fmt: skip
     table = pd.read_csv(out / "predictions.csv")
     assert len(table) == 5 and {"image", "probability", "threshold", "called"} <= set(table)
@@ -106,8 +104,8 @@ def mammogram(cbis_phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def test_a_whole_mammogram_gets_a_map_on_its_own_pixels(script, trained: Path, mammogram: Path, tmp_path: Path) -> None:
-    run(script, "infer", first="inference", more=("whole_mammogram",), dataset_dir=str(mammogram), stride=32,
+def test_a_whole_mammogram_gets_a_map_on_its_own_pixels(trained: Path, mammogram: Path, tmp_path: Path) -> None:
+    run("infer", first="inference", more=("whole_mammogram",), dataset_dir=str(mammogram), stride=32,
         ckpt_dir=str(trained / "models"), output_dir=str(tmp_path), **NETWORK)  # fmt: skip
     picture, _ = read_mammogram(mammogram / "film.dcm")
     found = nibabel.load(tmp_path / "maps" / "film.dcm_malignant.nii.gz").get_fdata()[..., 0].T
@@ -119,10 +117,10 @@ def test_a_whole_mammogram_gets_a_map_on_its_own_pixels(script, trained: Path, m
     assert list(pd.read_csv(tmp_path / "rejected.csv")["image"]) == ["bad.dcm"]
 
 
-def test_a_map_holds_what_the_patch_at_that_place_gets(script, trained: Path, mammogram: Path, tmp_path: Path) -> None:
+def test_a_map_holds_what_the_patch_at_that_place_gets(trained: Path, mammogram: Path, tmp_path: Path) -> None:
     """Each window by itself: the very number that the patch, cut out and saved, gets on its own."""
     options = {"ckpt_dir": str(trained / "models"), **NETWORK}
-    run(script, "infer", first="inference", more=("whole_mammogram",), dataset_dir=str(mammogram), stride=16,
+    run("infer", first="inference", more=("whole_mammogram",), dataset_dir=str(mammogram), stride=16,
         way="each", output_dir=str(tmp_path / "whole"), **options)  # fmt: skip
     found = nibabel.load(tmp_path / "whole" / "maps" / "film.dcm_malignant.nii.gz").get_fdata()[..., 0].T
     picture, _ = read_mammogram(mammogram / "film.dcm")
@@ -131,7 +129,7 @@ def test_a_map_holds_what_the_patch_at_that_place_gets(script, trained: Path, ma
     padded = np.pad(picture, 32)
     for row, column in inside:
         write_mammogram(tmp_path / "in" / f"{row}_{column}.tif", padded[row : row + 64, column : column + 64])
-    run(script, "infer", first="inference", dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"),
+    run("infer", first="inference", dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"),
         saliency=False, **options)  # fmt: skip
     table = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("image")["probability"]
     assert len(inside) > 5
@@ -161,8 +159,8 @@ def test_every_experiment_trains_evaluates_and_is_compared(script, cbis_prepared
     for name in names:
         size = [75, 75] if "inception" in str(name) else [32, 32]
         data, out = {"dataset_dir": str(cbis_prepared), "image_size": size, **small}, tmp_path / str(name)
-        run(script, "train", experiment=name, **data, output_dir=str(out))
-        run(script, "eval", experiment=name, more=("evaluate",), **data, ckpt_dir=str(out / "models"),
+        run("train", experiment=name, **data, output_dir=str(out))
+        run("eval", experiment=name, more=("evaluate",), **data, ckpt_dir=str(out / "models"),
             output_dir=str(out / "test"))  # fmt: skip
         assert pd.read_csv(out / "test" / "metrics.csv")["value"].notna().any()
         for weights in (out / "models").glob("*.pt"):

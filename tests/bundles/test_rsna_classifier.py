@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -20,41 +21,38 @@ import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
+from bundles import run_bundle
 from common.data.bundle import config_files
 from common.data.mammogram import read_mammogram, write_mammogram
 from common.metrics.classification import roc_auc
 
 BUNDLE = "rsna_classifier"
+run = partial(run_bundle, BUNDLE)
 TINY = {"image_size": [64, 48], "backbone": "resnet10t", "pretrained": False, "epochs": 2, "batch_size": 8}
 TINY |= {"cache_rate": 1.0, "num_workers": 0, "ema_decay": 0.9, "resamples": 200}
 ALONE = {**TINY, "views": None, "fusion": "mean"}
 
 
-def run(script, kind: str, first: str = "train", experiment: str | None = None, more: tuple = (), **overrides) -> None:
-    files = config_files(BUNDLE, experiment, *more, first=first)
-    script("cross_validate").run_config(files, kind, **overrides)
-
-
 @pytest.fixture(scope="module")
-def trained(script, rsna_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(rsna_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    run(script, "train", dataset_dir=str(rsna_prepared), output_dir=str(folder), **TINY)
+    run("train", dataset_dir=str(rsna_prepared), output_dir=str(folder), **TINY)
     return folder
 
 
 @pytest.fixture(scope="module")
-def alone(script, rsna_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(rsna_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained on images one by one."""
     folder = tmp_path_factory.mktemp("alone")
-    run(script, "train", dataset_dir=str(rsna_prepared), output_dir=str(folder), **ALONE)
+    run("train", dataset_dir=str(rsna_prepared), output_dir=str(folder), **ALONE)
     return folder
 
 
 @pytest.fixture(scope="module")
-def evaluated(script, trained: Path, rsna_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluated(trained: Path, rsna_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluated")
     options = {"dataset_dir": str(rsna_prepared), "ckpt_dir": str(trained / "models"), "output_dir": str(folder)}
-    run(script, "eval", more=("evaluate",), **options, **TINY)
+    run("eval", more=("evaluate",), **options, **TINY)
     return folder
 
 
@@ -90,10 +88,10 @@ def test_an_evaluation_is_scored_per_breast_from_its_table(evaluated: Path, trai
     assert (table["threshold"] == point["threshold"]).all() and (table["raw_probability"] != table["probability"]).any()
 
 
-def test_another_wish_changes_the_threshold_alone(script, trained: Path, rsna_prepared: Path, tmp_path: Path) -> None:
+def test_another_wish_changes_the_threshold_alone(trained: Path, rsna_prepared: Path, tmp_path: Path) -> None:
     options = {"dataset_dir": str(rsna_prepared), "ckpt_dir": str(trained / "models"), "mlflow": False, **TINY}
     for wish in ("best_f1", "sensitivity=.9"):
-        run(script, "eval", more=("evaluate",), wish=wish, output_dir=str(tmp_path / wish), **options)
+        run("eval", more=("evaluate",), wish=wish, output_dir=str(tmp_path / wish), **options)
     one, two = (pd.read_csv(tmp_path / w / "predictions.csv") for w in ("best_f1", "sensitivity=.9"))
     pd.testing.assert_series_equal(one["probability"], two["probability"])
     thresholds = json.loads((trained / "models" / "model.json").read_text())["thresholds"]
@@ -113,7 +111,7 @@ def studies(rsna_phantoms: Path, folder: Path, patients: int = 2) -> list[Path]:
 
 
 def test_inference_on_studies_gives_breasts_patients_and_overlays(
-    script, trained: Path, rsna_phantoms: Path, tmp_path: Path
+    trained: Path, rsna_phantoms: Path, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     files = studies(rsna_phantoms, folder)
@@ -121,7 +119,7 @@ def test_inference_on_studies_gives_breasts_patients_and_overlays(
     (folder / "note.dcm").write_bytes(b"not a picture")
     options = {"dataset_dir": str(folder), "output_dir": str(out), "ckpt_dir": str(trained / "models")}
     tiny = {key: TINY[key] for key in ("image_size", "backbone", "batch_size", "num_workers")}
-    run(script, "infer", first="inference", **options, **tiny)
+    run("infer", first="inference", **options, **tiny)
     table = pd.read_csv(out / "predictions.csv")
     assert {"image", "patient_id", "laterality", "probability", "threshold", "called", "remarks"} <= set(table)
     assert len(pd.read_csv(out / "breasts.csv")) == 4
@@ -138,7 +136,7 @@ def test_inference_on_studies_gives_breasts_patients_and_overlays(
 
 
 @pytest.mark.slow
-def test_a_thousand_files_with_fifty_bad_ones(script, alone: Path, tmp_path: Path) -> None:
+def test_a_thousand_files_with_fifty_bad_ones(alone: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     rng = np.random.default_rng(0)
     for number in range(1000):
@@ -148,14 +146,14 @@ def test_a_thousand_files_with_fifty_bad_ones(script, alone: Path, tmp_path: Pat
             path.write_bytes(path.read_bytes()[: number % 3 * 40])
     options = {"dataset_dir": str(folder), "output_dir": str(out), "ckpt_dir": str(alone / "models")}
     tiny = {key: ALONE[key] for key in ("image_size", "backbone", "num_workers", "views", "fusion")}
-    run(script, "infer", first="inference", **options, **tiny, batch_size=50, saliency=False)
+    run("infer", first="inference", **options, **tiny, batch_size=50, saliency=False)
     assert len(pd.read_csv(out / "predictions.csv")) == 950
     rejected = pd.read_csv(out / "rejected.csv")
     assert len(rejected) == 50 and rejected["reason"].str.len().min() > 10
 
 
 def test_images_one_by_one_with_a_view_that_was_not_trained_on(
-    script, alone: Path, rsna_phantoms: Path, tmp_path: Path
+    alone: Path, rsna_phantoms: Path, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     files = studies(rsna_phantoms, folder, patients=1)
@@ -166,7 +164,7 @@ def test_images_one_by_one_with_a_view_that_was_not_trained_on(
     write_mammogram(folder / "bare.tif", picture)
     options = {"dataset_dir": str(folder), "output_dir": str(out), "ckpt_dir": str(alone / "models")}
     tiny = {key: ALONE[key] for key in ("image_size", "backbone", "batch_size", "num_workers", "views", "fusion")}
-    run(script, "infer", first="inference", **options, **tiny, prevalence=0.01)
+    run("infer", first="inference", **options, **tiny, prevalence=0.01)
     table = pd.read_csv(out / "predictions.csv", keep_default_na=False).set_index("image")
     assert len(table) == 5 and "view_not_trained_on" in table.loc["DIR0/S0/IM0000", "remarks"]
     assert table.loc["bare.tif", "view"] == "" and "view_not_trained_on" not in table.loc["bare.tif", "remarks"]
@@ -186,13 +184,13 @@ def test_images_one_by_one_with_a_view_that_was_not_trained_on(
     ids=["no network", "unseen views", "sampling", "backbone", "label"],
 )
 def test_what_cannot_run_says_what_to_do(
-    script, overrides, message, rsna_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides, message, rsna_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     options = {**TINY, "dataset_dir": str(rsna_prepared), "output_dir": str(tmp_path), "mlflow": False, **overrides}
     with pytest.raises(Exception) as caught:
-        run(script, "train", **options)
+        run("train", **options)
     assert re.search(message, "".join(map(str, _chain(caught.value))))
 
 
@@ -219,10 +217,10 @@ def test_augmentation_leaves_the_cache_as_it_is(experiment: str | None, rsna_pre
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", [None, "gatech_baseline"], ids=["ours", "lookahead"])
-def test_a_killed_run_resumes_to_the_same_weights(script, experiment, rsna_prepared: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(experiment, rsna_prepared: Path, tmp_path: Path) -> None:
     """Equal to the bit; and so equal seeds give equal results."""
     options = {**TINY, "epochs": 6, "dataset_dir": str(rsna_prepared), "mlflow": False}
-    run(script, "train", experiment=experiment, output_dir=str(tmp_path / "whole"), **options)
+    run("train", experiment=experiment, output_dir=str(tmp_path / "whole"), **options)
     killed = {**options, "output_dir": str(tmp_path / "killed")}
     files = ",".join(f"'{name}'" for name in config_files(BUNDLE, experiment))
     words = [word for key, value in killed.items() for word in (f"--{key}", str(value))]
@@ -236,13 +234,13 @@ def test_a_killed_run_resumes_to_the_same_weights(script, experiment, rsna_prepa
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run had ended before it could be killed"
-    run(script, "train", experiment=experiment, **killed, resume=True)
+    run("train", experiment=experiment, **killed, resume=True)
     whole, resumed = (torch.load(tmp_path / n / "models" / "model_last.pt") for n in ("whole", "killed"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 @pytest.mark.slow
-def test_two_processes_score_as_one(script, rsna_prepared: Path, tmp_path: Path) -> None:
+def test_two_processes_score_as_one(rsna_prepared: Path, tmp_path: Path) -> None:
     """torchrun over gloo: every breast is scored once, and the metrics are those of one process."""
     options = {**TINY, "dataset_dir": rsna_prepared, "output_dir": tmp_path / "two", "epochs": 1, "mlflow": False}
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
@@ -253,7 +251,7 @@ def test_two_processes_score_as_one(script, rsna_prepared: Path, tmp_path: Path)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     one = {"dataset_dir": str(rsna_prepared), "ckpt_dir": str(tmp_path / "two" / "models"), "part": "validation"}
-    run(script, "eval", more=("evaluate",), **one, output_dir=str(tmp_path / "one"), mlflow=False, **TINY)
+    run("eval", more=("evaluate",), **one, output_dir=str(tmp_path / "one"), mlflow=False, **TINY)
     two, single = (pd.read_csv(tmp_path / n / "metrics.csv") for n in ("two", "one"))
     pd.testing.assert_frame_equal(two, single, atol=1e-5)
 
@@ -293,8 +291,8 @@ def test_every_experiment_trains_evaluates_and_is_compared(script, rsna_prepared
         small["backbone"] = BACKBONES.get(parser.config["backbone"], "test_efficientnet")
         out = tmp_path / str(name)
         data = {"dataset_dir": str(rsna_prepared), **small}
-        run(script, "train", experiment=name, **data, output_dir=str(out))
-        run(script, "eval", experiment=name, more=("evaluate",), **data, ckpt_dir=str(out / "models"),
+        run("train", experiment=name, **data, output_dir=str(out))
+        run("eval", experiment=name, more=("evaluate",), **data, ckpt_dir=str(out / "models"),
             output_dir=str(out / "test"))  # fmt: skip
         assert pd.read_csv(out / "test" / "metrics.csv")["value"].notna().any()
     script("compare_experiments").compare_experiments(BUNDLE, output_dir=str(tmp_path / "table"), resamples=100)
