@@ -92,8 +92,9 @@ def cbis(output_dir: str, number: int = 40, seed: int = 0, rows: int = 1024, sca
     rng, tables = np.random.default_rng(seed), {key: [] for key in FILES}  # type: ignore[var-annotated]
     for case in tqdm(list(draw_cases(number, rng, scale)), desc="Making phantoms", unit="case"):
         tables[case.kind, case.part] += write_case(case, Path(output_dir), (rows, rows * 10 // 16), rng)
+    columns = next(list(lines[0]) for lines in tables.values() if lines)  # of few patients none may be in a part
     for key, lines in tables.items():
-        write_csv(Path(output_dir) / FILES[key], pd.DataFrame(lines))
+        write_csv(Path(output_dir) / FILES[key], pd.DataFrame(lines, columns=None if lines else columns))
     print(f"Wrote {sum(map(len, tables.values()))} phantom abnormalities of {number} patients to {output_dir}")
 
 

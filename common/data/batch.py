@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 
 from common.data.breast import breast_mask
 from common.data.flags import memory_format
@@ -69,5 +70,30 @@ class PrepareBatch:
         move = {"device": device, "non_blocking": non_blocking, **kwargs}
         image = batch["image"].to(**move).contiguous(memory_format=self.memory_format)
         targets = {name: batch[self.KEYS[name]] for name in self.names}
-        plain = {k: v.as_tensor() if hasattr(v, "as_tensor") else v for k, v in targets.items()}
-        return image, {name: value.to(**move) for name, value in plain.items()} or None
+        return image, {name: plain(value).to(**move) for name, value in targets.items()} or None
+
+
+class PrepareDetection:
+    """Return (images, targets) of a list of items, as a detector takes them: images may differ in size.
+
+    Args:
+        training: give the targets to the network too, which then returns its losses.
+    """
+
+    def __init__(self, training: bool = False) -> None:
+        self.training = training
+
+    def __call__(
+        self, batch: Sequence[Mapping[str, Any]], device: Any = None, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]] | None, tuple, dict[str, Any]]:
+        move = {"device": device, "non_blocking": non_blocking, **kwargs}
+        images = [plain(item["image"]).to(**move) for item in batch]
+        if "target" not in batch[0]:
+            return images, None, (), {}
+        targets = [{key: value.to(**move) for key, value in item["target"].items()} for item in batch]
+        return images, targets, (targets,) if self.training else (), {}
+
+
+def plain(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without metadata."""
+    return value.as_tensor() if isinstance(value, MetaTensor) else value

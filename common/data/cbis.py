@@ -50,7 +50,10 @@ def read_cases(csv_dir: str | os.PathLike) -> pd.DataFrame:
 
 
 def _read(path: Path, kind: str, part: str) -> pd.DataFrame:
-    table = pd.read_csv(path).rename(columns=NAMES)
+    try:
+        table = pd.read_csv(path).rename(columns=NAMES)
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty, without even a line of columns. Download it again.") from error
     lacks = [c for c in (*IMAGE_KEYS, "abnormality_id", "pathology", "image_path", "mask_path") if c not in table]
     if lacks:
         raise ValueError(f"{path} lacks the columns {lacks}; it has {list(table.columns)}.")

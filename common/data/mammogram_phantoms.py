@@ -29,7 +29,7 @@ class Breast:
     cancer: str | None  # "mass", "calcifications" or none
     implant: bool = False
     findings: tuple[tuple[str, bool], ...] | None = None  # (kind, malignant) of each, where they are to be known
-    scale: float = 1.0  # of the findings, for pictures of so few pixels that they would hardly show
+    scale: float = 1.0  # of the findings, for pictures of so few pixels that they would hardly show; fewer then
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _add_findings(
     core = cv2.erode(inside.astype(np.uint8), np.ones((tissue.shape[0] // 16,) * 2, np.uint8)).astype(bool)
     places = np.argwhere(core if core.any() else inside)
     kinds, known = ["mass", "calcifications"], breast.findings
-    for number in range(FINDINGS if known is None else len(known)):
+    for number in range(max(1, round(FINDINGS / breast.scale)) if known is None else len(known)):
         malignant = number == 0 and breast.cancer is not None if known is None else known[number][1]
         kind = known[number][0] if known is not None else breast.cancer if malignant else str(rng.choice(kinds))
         centre = places[rng.integers(len(places))] / tissue.shape[0]

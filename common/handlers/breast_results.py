@@ -11,16 +11,15 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from matplotlib import colormaps
 
 from common.data.files import write_csv
 from common.data.flags import flag
 from common.data.heads import heads_of
 from common.data.mammogram import read_mammogram
-from common.data.studies import note_rejected
 from common.handlers.breast_predictions import head_columns
-from common.handlers.results import save_picture
+from common.handlers.results import FolderResults, save_picture
 from common.metrics.aggregation import LEVELS, aggregate
 from common.metrics.tables import apply_operating_point
 from common.metrics.two_class import POSITIVE, PROBABILITY, THRESHOLD
@@ -31,7 +30,7 @@ from common.transforms.views import EachViewd
 DECISION = "called"
 
 
-class SaveBreastResults:
+class SaveBreastResults(FolderResults):
     """Write ``predictions.csv`` (images, or breasts where views are joined), ``breasts.csv``, ``patients.csv`` and
     ``overlays/<image>.png``.
 
@@ -58,15 +57,10 @@ class SaveBreastResults:
         prevalence: float | None = None,
         saliency: bool = True,
     ) -> None:
-        self.folder, self.network, self.heads = Path(output_dir), network, heads_of(heads)
+        super().__init__(output_dir)
+        self.network, self.heads = network, heads_of(heads)
         self.point, self.views, self.prevalence = operating_point, views, prevalence
         self.saliency = flag(saliency) and hasattr(network, "maps")
-        self.rows: list[dict[str, Any]] = []
-        self.rejected: list[dict[str, str]] = []
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.save)
-        engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def save(self, engine: Engine) -> None:
         batch = engine.state.batch
@@ -111,16 +105,12 @@ class SaveBreastResults:
             place = Path("overlays") / Path(batch["sources"][row][number]).with_suffix(".png")
             save_picture(self.folder / place, blend(picture, back))
 
-    def finish(self, engine: Engine) -> None:
-        note_rejected(self.folder, self.rejected)
-        if not self.rows:
-            raise ValueError(f"None of {len(self.rejected)} images could be read: see rejected.csv in {self.folder}.")
+    def write(self, table: pd.DataFrame) -> None:
         if self.heads[0].kind == "classes":
             classes = list(map(str, self.heads[0].values))
-            table = apply_operating_point(pd.DataFrame(self.rows), None, classes, self.point)
-            write_csv(self.folder / "predictions.csv", table)
+            super().write(apply_operating_point(table, None, classes, self.point))
             return
-        table = apply_point(pd.DataFrame(self.rows), self.point, self.prevalence)
+        table = apply_point(table, self.point, self.prevalence)
         write_csv(self.folder / "predictions.csv", _decided(table))
         for level, name in (("breast", "breasts.csv"), ("patient", "patients.csv")):
             known = table.dropna(subset=["patient_id"]) if "patient_id" in table else table.iloc[:0]

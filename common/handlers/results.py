@@ -15,6 +15,7 @@ from PIL import Image
 from common.data.files import write_csv, write_whole
 from common.data.flags import flag
 from common.data.pixels import read_grey
+from common.data.studies import note_rejected
 from common.reports.figures import overlay
 from common.transforms.outputs import DecideMaskd
 
@@ -22,6 +23,36 @@ from common.transforms.outputs import DecideMaskd
 def save_picture(path: Path, values: np.ndarray) -> None:
     """Save uint8 (H, W) or (H, W, 3) as PNG, whole or not at all."""
     write_whole(path, lambda file: Image.fromarray(values).save(file, format="PNG"))
+
+
+class FolderResults:
+    """What handlers that write down what is found in a folder have in common: rows, and what could not be read.
+
+    Args:
+        output_dir: where to write.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike) -> None:
+        self.folder = Path(output_dir)
+        self.rows: list[dict[str, Any]] = []
+        self.rejected: list[dict[str, str]] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def save(self, engine: Engine) -> None:
+        raise NotImplementedError
+
+    def finish(self, engine: Engine) -> None:
+        note_rejected(self.folder, self.rejected)
+        if not self.rows:
+            raise ValueError(f"None of {len(self.rejected)} images could be read: see rejected.csv in {self.folder}.")
+        self.write(pd.DataFrame(self.rows))
+
+    def write(self, table: pd.DataFrame) -> None:
+        """Write the table of all rows."""
+        write_csv(self.folder / "predictions.csv", table)
 
 
 class SaveResults:

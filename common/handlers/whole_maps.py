@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from common.data.files import write_csv
 from common.data.flags import flag
 from common.data.heads import heads_of
 from common.data.mammogram import read_mammogram, write_map
-from common.data.studies import note_rejected
 from common.handlers.breast_results import blend
-from common.handlers.results import save_picture
+from common.handlers.results import FolderResults, save_picture
 from common.metrics.calibration import calibrated, calibrated_classes
 from common.networks.sliding import SlidingPatches
 from common.transforms.views import EachViewd
 
 
-class SaveMaps:
+class SaveMaps(FolderResults):
     """Write ``maps/<image>_<class>.nii.gz``, ``overlays/<image>_<class>.png`` and ``predictions.csv``.
 
     A pixel's value is the probability of the window that is centred on it, interpolated between windows; outside the
@@ -49,14 +45,9 @@ class SaveMaps:
         inferer: SlidingPatches,
         nifti: bool = True,
     ) -> None:
-        self.folder, self.head, self.inferer = Path(output_dir), heads_of(heads)[0], inferer
+        super().__init__(output_dir)
+        self.head, self.inferer = heads_of(heads)[0], inferer
         self.calibration, self.views, self.nifti = operating_point.get("calibration"), views, flag(nifti)
-        self.rows: list[dict[str, Any]] = []
-        self.rejected: list[dict[str, str]] = []
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.save)
-        engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def save(self, engine: Engine) -> None:
         batch = engine.state.batch
@@ -109,9 +100,3 @@ class SaveMaps:
         """Return the shape of the loaded image, of which the metadata give the spacing."""
         loaded = self.views.to_source(torch.zeros(1, *trace.shape[-2:]), trace)
         return int(loaded.shape[-2]), int(loaded.shape[-1])
-
-    def finish(self, engine: Engine) -> None:
-        note_rejected(self.folder, self.rejected)
-        if not self.rows:
-            raise ValueError(f"None of {len(self.rejected)} images could be read: see rejected.csv in {self.folder}.")
-        write_csv(self.folder / "predictions.csv", pd.DataFrame(self.rows))

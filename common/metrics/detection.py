@@ -112,7 +112,8 @@ def coco_average_precision(
     """Return COCO's average precision over IoU .5 to .95 (``ap``), at .5 and at .75, by its own library.
 
     Args:
-        truths: per image ``size`` (H, W), ``boxes`` (N, 4) and, for "segm", ``masks`` bool (N, H, W); ``labels`` (N,).
+        truths: per image ``size`` (H, W), ``boxes`` (N, 4), ``labels`` (N,), and, for "segm", ``masks`` bool (N, H, W)
+            or ``segments`` (`encoded`).
         detections: per image the same for what was detected, with ``scores`` (N,).
         kind: of overlap.
 
@@ -142,12 +143,20 @@ def coco_average_precision(
     return dict(zip(("ap", "ap50", "ap75"), (float(v) for v in evaluation.stats[:3]), strict=True))
 
 
+def encoded(masks: np.ndarray) -> list[dict[str, Any]]:
+    """Return masks (N, H, W) as COCO's run lengths."""
+    from pycocotools import mask as rle
+
+    return [rle.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
+
+
 def _annotations(items: Sequence[Mapping[str, Any]], kind: str) -> list[dict[str, Any]]:
     from pycocotools import mask as rle
 
     found: list[dict[str, Any]] = []
     for image, item in enumerate(items):
         boxes = np.asarray(item["boxes"], float).reshape(-1, 4)
+        segments: Any = [] if kind == "bbox" else item["segments"] if "segments" in item else encoded(item["masks"])
         for row, (x1, y1, x2, y2) in enumerate(boxes):
             one: dict[str, Any] = {
                 "id": len(found) + 1,
@@ -157,7 +166,7 @@ def _annotations(items: Sequence[Mapping[str, Any]], kind: str) -> list[dict[str
             }
             one |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
             if kind == "segm":
-                one["segmentation"] = rle.encode(np.asfortranarray(item["masks"][row], dtype=np.uint8))
+                one["segmentation"] = segments[row]
                 one["area"] = float(rle.area(one["segmentation"]))
             if "scores" in item:
                 one["score"] = float(item["scores"][row])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from monai.inferers import SimpleInferer
 
+from common.data.batch import plain
 from common.data.flags import flag
 
 
@@ -24,7 +25,7 @@ class PlainInferer(SimpleInferer):
         self.flips = flag(flips)
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        image = plain(inputs)
         pred = network(image, *args, **kwargs)
         if not self.flips:
             return pred

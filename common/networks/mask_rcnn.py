@@ -7,14 +7,16 @@ as torchvision (BSD-3-Clause) has them. Written for this collection; Apache-2.0.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 
 from common.data.flags import flag
@@ -43,7 +45,7 @@ class LesionMaskRCNN(MaskRCNN):
         score_threshold: below it nothing is a detection.
         nms_threshold: of two boxes of a class that overlap more, the better one stays.
         trainable: a key of ``STAGES``.
-        options: of torchvision's `MaskRCNN`.
+        options: more arguments of torchvision's `MaskRCNN`, such as ``rpn_post_nms_top_n_test``.
 
     Shapes:
         a list of images (1, H, W) in [0, 1], and for training a list of targets with ``boxes`` (N, 4) as (x1, y1, x2,
@@ -69,7 +71,7 @@ class LesionMaskRCNN(MaskRCNN):
         score_threshold: float = 0.05,
         nms_threshold: float = 0.3,
         trainable: str = "all",
-        **options: Any,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         if norm not in NORMS or not classes or not anchors or backbone not in torchvision.models.list_models():
             raise ValueError(
@@ -84,14 +86,12 @@ class LesionMaskRCNN(MaskRCNN):
             _backbone(backbone, fetched and not coco, norm),
             len(classes) + 1,
             rpn_anchor_generator=AnchorGenerator(_sizes(anchors), (RATIOS,) * LEVELS),
-            image_mean=[mean] * 3,  # a grey image is spread over three channels by this
-            image_std=[deviation] * 3,
             box_detections_per_img=detections,
             box_score_thresh=score_threshold,
             box_nms_thresh=nms_threshold,
-            _skip_resize=True,
-            **options,
+            **(options or {}),
         )
+        self.transform = _AsLarge(0, 0, [mean] * 3, [deviation] * 3)
         if coco:
             self._load_coco()
         load_weights(self, weights)
@@ -128,6 +128,13 @@ class LesionMaskRCNN(MaskRCNN):
         for layer in getattr(self, "still", []):
             layer.eval()
         return self
+
+
+class _AsLarge(GeneralizedRCNNTransform):
+    """Normalise and pad images, and leave their size; a grey one is spread over three channels by the mean."""
+
+    def resize(self, image: torch.Tensor, target: Any = None) -> tuple[torch.Tensor, Any]:
+        return image, target
 
 
 def _backbone(name: str, pretrained: bool, norm: str) -> nn.Module:

@@ -14,6 +14,7 @@ import torch
 from monai.inferers import Inferer
 from torch.nn import functional as F
 
+from common.data.batch import plain
 from common.networks.patch_classifier import PatchClassifier
 
 WAYS = ("auto", "shared", "each")
@@ -66,7 +67,7 @@ class SlidingPatches(Inferer):
         Raises:
             ValueError: the batch holds several images, one is smaller than a window, or its maps cannot be shared.
         """
-        image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        image = plain(inputs)
         if len(image) != 1 or min(self.grid(_shape(image))) < 1:
             raise ValueError(f"One image of at least {self.window} pixels is expected, not {tuple(image.shape)}.")
         wanted = self._wanted(image, inside)

@@ -59,6 +59,9 @@ def test_missing_files_columns_and_strange_pathologies_are_named(folder: Path) -
     pd.DataFrame([case("P2")]).drop(columns="pathology").to_csv(folder / name, index=False)
     with pytest.raises(ValueError, match=r"lacks the columns \['pathology'\]"):
         read_cases(folder)
+    (folder / name).write_text("")
+    with pytest.raises(ValueError, match="is empty"):
+        read_cases(folder)
     (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
         read_cases(folder)

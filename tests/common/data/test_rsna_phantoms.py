@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,18 @@ from common.data.mammogram import read_mammogram
 from common.data.mammogram_phantoms import Breast, draw_mammogram
 from common.data.rsna_phantoms import COLUMNS, MACHINES, OUTCOMES, draw_patient, draw_studies
 
-PATIENTS, SHAPE = 100, (364, 280)
+PATIENTS = 100
 
 
-@pytest.fixture(scope="module")
-def images() -> tuple[pd.DataFrame, list[np.ndarray]]:
+@pytest.fixture(scope="module", params=[((364, 280), 1.0), ((192, 148), 3.0)], ids=["plain", "enlarged"])
+def images(request: pytest.FixtureRequest) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Half the images with cancer: the pictures themselves, whatever machine would write them."""
-    rows, pictures = [], []
+    (shape, scale), rows, pictures = request.param, [], []
     for number in range(PATIENTS):
         rng = np.random.default_rng([5, number])
         for row, breast in zip(*draw_patient(number, 0.5, rng), strict=True):
             rows.append(row)
-            pictures.append(draw_mammogram(breast, row["view"], SHAPE, rng).picture)
+            pictures.append(draw_mammogram(replace(breast, scale=scale), row["view"], shape, rng).picture)
     return pd.DataFrame(rows), pictures
 
 

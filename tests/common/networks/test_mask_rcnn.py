@@ -22,6 +22,14 @@ def target(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (64, 96)) 
     return {"boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), "labels": labels, "masks": masks}
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_images_keep_their_size_in_training_and_after(training: bool) -> None:
+    network, seen = make().train(training), []
+    network.backbone.body.conv1.register_forward_hook(lambda module, args, output: seen.append(args[0].shape))
+    network([torch.rand(1, 64, 96)], [target((10, 20, 40, 50))])
+    assert seen == [(1, 3, 64, 96)]
+
+
 def test_losses_in_training_with_and_without_lesions_and_detections_after() -> None:
     network, images = make(), [torch.rand(1, 64, 96), torch.rand(1, 64, 96)]
     losses = network.train()(images, [target((10, 20, 40, 50)), target()])

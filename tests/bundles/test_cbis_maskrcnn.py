@@ -1,0 +1,133 @@
+"""The detector at work on phantoms: training, evaluation, inference on the source's pixels, all experiments."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+from PIL import Image
+
+from bundles import run_bundle
+from common.data.bundle import config_files
+from common.data.datalist import load_datalist
+from common.data.detection_items import detection_items
+from common.data.mammogram import read_mammogram
+from common.handlers.detection_results import SaveDetections
+
+BUNDLE = "cbis_maskrcnn"
+run = partial(run_bundle, BUNDLE)
+NETWORK = {"image_size": [64, 64], "whole_size": [128, 128], "backbone": "resnet18", "norm": "batch"}
+NETWORK |= {"anchors": [8, 16, 32, 48, 64], "batch_size": 2, "num_workers": 0}
+TINY = {**NETWORK, "pretrained": False, "epochs": 2, "optimizer_name": "adamw", "learning_rate": 1e-4, "resamples": 50}
+STAGES = [{"epochs": 1, "trainable": "heads"}, {"epochs": 1, "trainable": "all", "rate": 0.1}]
+
+
+@pytest.fixture(scope="module")
+def trained(cbis_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    run("train", dataset_dir=str(cbis_prepared), output_dir=str(folder), **TINY, stages=STAGES)
+    return folder
+
+
+def test_training_leaves_weights_an_operating_point_and_a_report(trained: Path) -> None:
+    point = json.loads((trained / "models" / "model.json").read_text())
+    assert point["score_threshold"] > 0 and point["chosen_on"] == "validation" and point["classes"] == ["mass"]
+    history = pd.read_csv(trained / "history.csv")
+    assert history["learning_rate"].tolist() == pytest.approx([1e-4, 1e-5])
+    metrics = set(pd.read_csv(trained / "metrics.csv")["metric"])
+    assert {"sensitivity_at_1", "lesion_dice", "max_dice", "mask_ap", "false_positives_lesion_free"} <= metrics
+    assert (trained / "figures" / "froc.png").is_file()
+
+
+def test_an_evaluation_accounts_for_every_lesion(trained: Path, cbis_prepared: Path, tmp_path: Path) -> None:
+    options = {**TINY, "dataset_dir": str(cbis_prepared), "ckpt_dir": str(trained / "models")}
+    run("eval", more=("evaluate",), **options, output_dir=str(tmp_path))
+    items = detection_items(load_datalist(cbis_prepared), "test")
+    masses = [lesion for item in items for lesion in item["lesions"] if lesion["label"].endswith("mass")]
+    lesions, images = pd.read_csv(tmp_path / "lesions.csv"), pd.read_csv(tmp_path / "predictions.csv")
+    assert set(images["image"]) == {item["name"] for item in items}
+    assert lesions["x1"].notna().sum() == len(masses)
+    assert images["positive"].sum() == lesions.dropna()["image"].nunique() < len(images)  # there are negatives
+
+
+def test_inference_on_a_folder_with_bad_files(trained: Path, cbis_prepared: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    item = detection_items(load_datalist(cbis_prepared), "test")[0]
+    picture = Path(item["image"]).read_bytes()
+    (source / "film.tif").write_bytes(picture)
+    (source / "broken.tif").write_bytes(picture[: len(picture) // 2])
+    Image.fromarray(np.zeros((150, 90), np.uint8)).save(source / "empty.png")
+    point = {"score_threshold": 0.0}
+    run("infer", first="inference", **NETWORK, dataset_dir=str(source), output_dir=str(tmp_path / "out"),
+        ckpt_dir=str(trained / "models"), operating_point=point, score_threshold=0.0)  # fmt: skip
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("image")
+    assert set(table.index) == {"film.tif", "empty.png"} and "no_breast" in table["remarks"]["empty.png"]
+    assert pd.read_csv(tmp_path / "out" / "rejected.csv")["image"].tolist() == ["broken.tif"]
+    found = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    shape = read_mammogram(source / "film.tif")[0].shape
+    assert np.array(Image.open(tmp_path / "out" / "masks" / "film.png")).shape == shape
+    assert Image.open(tmp_path / "out" / "overlays" / "film.png").size == shape[::-1]
+    boxes = np.array([one["box"] for one in found["film.tif"]])
+    assert len(boxes) and table["highest_score"]["film.tif"] == max(one["score"] for one in found["film.tif"])
+    assert (boxes[:, [0, 1]] <= boxes[:, [2, 3]]).all() and boxes[:, 2].max() <= shape[1] + 1
+
+
+def test_boxes_and_masks_come_back_where_the_lesions_are(cbis_prepared: Path, tmp_path: Path) -> None:
+    """What training takes as a lesion, inference gives back on the file's own pixels, x along the width."""
+    parser = ConfigParser.load_config_files(config_files(BUNDLE))
+    config = ConfigParser({**parser, "whole_size": [256, 256], "sample": [], "random_transforms": []})
+    config["dataset_dir"] = str(cbis_prepared)
+    steps = Compose([*config.get_parsed_content("train#deterministic_transforms")])
+    targets = config.get_parsed_content("train#targets")
+    checked = 0
+    for item in detection_items(load_datalist(cbis_prepared), "all"):
+        masses = [lesion for lesion in item["lesions"] if lesion["label"].endswith("mass")]
+        if len(masses) != 1:
+            continue
+        loaded = targets(steps(item))
+        target = loaded["target"]
+        pred = {**target, "scores": torch.ones(1), "masks": target["masks"] > 0}
+        handler = SaveDetections(tmp_path, ["mass"], {"score_threshold": 0.5}, steps)
+        handler.save(
+            SimpleNamespace(state=SimpleNamespace(batch=[{**loaded, "reason": None}], output={"pred": [pred]}))
+        )
+        (found,) = handler.found[item["name"]]
+        x1, y1, x2, y2 = masses[0]["box"]
+        np.testing.assert_allclose(found["box"], [x1, y1, x2, y2], atol=1.0)
+        mask, truth = (np.array(Image.open(path)) > 0 for path in (
+            tmp_path / "masks" / f"{item['name']}.png", masses[0]["mask"]))  # fmt: skip
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85
+        checked += abs((x1 + x2) - (y1 + y2)) > 20  # a box whose axes were swapped would lie elsewhere
+    assert checked > 5
+
+
+@pytest.mark.slow
+def test_every_experiment_trains_evaluates_and_is_logged(cbis_prepared: Path, prepared: Path, tmp_path: Path) -> None:
+    """With nothing overridden but sizes, batch, epochs, backbone and pretrained."""
+    folder = Path(config_files(BUNDLE)[0]).parent / "experiments"
+    for name in [None, *(path.stem for path in sorted(folder.iterdir()))]:
+        small = {"epochs": 1, "batch_size": 2, "pretrained": False, "num_workers": 0, "resamples": 50}
+        small |= {
+            "backbone": "resnet18",
+            "image_size": [64, 64],
+            "whole_size": [96, 96] if name != "busi_instances" else [64, 64],
+        }
+        data, out = (
+            {"dataset_dir": str(prepared if name == "busi_instances" else cbis_prepared), **small},
+            tmp_path / str(name),
+        )
+        run("train", experiment=name, **data, output_dir=str(out))
+        run("eval", experiment=name, more=("evaluate",), **data, ckpt_dir=str(out / "models"),
+            output_dir=str(out / "test"))  # fmt: skip
+        table = pd.read_csv(out / "test" / "metrics.csv").set_index("metric")
+        assert 0 <= table["value"]["sensitivity_at_1"] <= 1
+        assert json.loads((out / "test" / "mlflow_run.json").read_text())["run_id"]
