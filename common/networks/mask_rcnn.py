@@ -92,6 +92,8 @@ class LesionMaskRCNN(MaskRCNN):
             **(options or {}),
         )
         self.transform = _AsLarge(0, 0, [mean] * 3, [deviation] * 3)
+        last: Any = self.roi_heads.mask_predictor
+        nn.init.normal_(last.mask_fcn_logits.weight, std=0.001)  # torchvision's begins with logits of 15 and beyond
         if coco:
             self._load_coco()
         load_weights(self, weights)

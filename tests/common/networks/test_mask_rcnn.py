@@ -22,6 +22,11 @@ def target(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (64, 96)) 
     return {"boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), "labels": labels, "masks": masks}
 
 
+def test_masks_begin_undecided() -> None:
+    losses = make().train()([torch.rand(1, 64, 96)] * 2, [target((10, 20, 40, 50))] * 2)
+    assert float(losses["loss_mask"]) == pytest.approx(0.693, abs=0.05)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_images_keep_their_size_in_training_and_after(training: bool) -> None:
     network, seen = make().train(training), []
