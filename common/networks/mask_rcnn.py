@@ -15,7 +15,7 @@ import torchvision
 from torch import nn
 from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -39,6 +39,7 @@ class LesionMaskRCNN(MaskRCNN):
         weights: a file with a state dict of this whole network to start from instead.
         norm: of the backbone: "frozen" (statistics and factors of the weights it starts from), "batch", or "group",
             which small batches from random weights need.
+        pyramid: channels of the feature pyramid, which takes most of the time with a small ResNet.
         anchors: side lengths in pixels: five, one for each level of the pyramid, or any other number, all on each.
         mean, deviation: of the mammograms' pixels.
         detections: how many an image has at most.
@@ -64,6 +65,7 @@ class LesionMaskRCNN(MaskRCNN):
         pretrained: bool = True,
         weights: str | os.PathLike | None = None,
         norm: str = "frozen",
+        pyramid: int = 256,
         anchors: Sequence[int] = (16, 32, 64, 128, 256),
         mean: float = 0.2,
         deviation: float = 0.25,
@@ -81,9 +83,9 @@ class LesionMaskRCNN(MaskRCNN):
         fetched = flag(pretrained) and weights is None
         if fetched and norm == "group":
             raise ValueError("Pretrained weights have batch normalisation: choose --norm frozen or batch.")
-        coco = fetched and backbone == "resnet50"
+        coco = fetched and backbone == "resnet50" and pyramid == 256
         super().__init__(
-            _backbone(backbone, fetched and not coco, norm),
+            _backbone(backbone, fetched and not coco, norm, pyramid),
             len(classes) + 1,
             rpn_anchor_generator=AnchorGenerator(_sizes(anchors), (RATIOS,) * LEVELS),
             box_detections_per_img=detections,
@@ -139,10 +141,12 @@ class _AsLarge(GeneralizedRCNNTransform):
         return image, target
 
 
-def _backbone(name: str, pretrained: bool, norm: str) -> nn.Module:
+def _backbone(name: str, pretrained: bool, norm: str, pyramid: int) -> nn.Module:
     weights = torchvision.models.get_model_weights(name).DEFAULT if pretrained else None
-    options = {"weights": weights, "trainable_layers": 5, "norm_layer": NORMS[norm]}
-    return _fetched(lambda: resnet_fpn_backbone(backbone_name=name, **options))
+    resnet = _fetched(lambda: torchvision.models.get_model(name, weights=weights, norm_layer=NORMS[norm]))
+    levels = {f"layer{stage}": str(stage - 1) for stage in range(1, 5)}
+    channels = [resnet.inplanes // 2**halved for halved in (3, 2, 1, 0)]
+    return BackboneWithFPN(resnet, levels, channels, pyramid)
 
 
 def _fetched(make: Any) -> Any:

@@ -24,7 +24,7 @@ from common.handlers.detection_results import SaveDetections
 
 BUNDLE = "cbis_maskrcnn"
 run = partial(run_bundle, BUNDLE)
-NETWORK = {"image_size": [64, 64], "whole_size": [128, 128], "backbone": "resnet18", "norm": "batch"}
+NETWORK = {"image_size": [64, 64], "whole_size": [128, 128], "backbone": "resnet18", "norm": "batch", "pyramid": 32}
 NETWORK |= {"anchors": [8, 16, 32, 48, 64], "batch_size": 2, "num_workers": 0}
 TINY = {**NETWORK, "pretrained": False, "epochs": 2, "optimizer_name": "adamw", "learning_rate": 1e-4, "resamples": 50}
 STAGES = [{"epochs": 1, "trainable": "heads"}, {"epochs": 1, "trainable": "all", "rate": 0.1}]
@@ -112,19 +112,13 @@ def test_boxes_and_masks_come_back_where_the_lesions_are(cbis_prepared: Path, tm
 
 @pytest.mark.slow
 def test_every_experiment_trains_evaluates_and_is_logged(cbis_prepared: Path, prepared: Path, tmp_path: Path) -> None:
-    """With nothing overridden but sizes, batch, epochs, backbone and pretrained."""
+    """With nothing overridden but sizes, batch, epochs, the networks' size and pretrained."""
     folder = Path(config_files(BUNDLE)[0]).parent / "experiments"
+    small = {"epochs": 1, "batch_size": 2, "pretrained": False, "num_workers": 0, "resamples": 50}
+    small |= {"backbone": "resnet18", "pyramid": 32, "image_size": [64, 64], "whole_size": [96, 96]}
     for name in [None, *(path.stem for path in sorted(folder.iterdir()))]:
-        small = {"epochs": 1, "batch_size": 2, "pretrained": False, "num_workers": 0, "resamples": 50}
-        small |= {
-            "backbone": "resnet18",
-            "image_size": [64, 64],
-            "whole_size": [96, 96] if name != "busi_instances" else [64, 64],
-        }
-        data, out = (
-            {"dataset_dir": str(prepared if name == "busi_instances" else cbis_prepared), **small},
-            tmp_path / str(name),
-        )
+        source, out = prepared if name == "busi_instances" else cbis_prepared, tmp_path / str(name)
+        data = {"dataset_dir": str(source), **small}
         run("train", experiment=name, **data, output_dir=str(out))
         run("eval", experiment=name, more=("evaluate",), **data, ckpt_dir=str(out / "models"),
             output_dir=str(out / "test"))  # fmt: skip
