@@ -19,6 +19,7 @@ from common.data.files import write_json
 from common.data.mammogram import read_mammogram
 from common.handlers.results import FolderResults, save_picture
 from common.metrics.two_class import THRESHOLD
+from common.networks.regions import RegionClassifier
 from common.transforms.boxes import boxes_to_source
 
 COUNTED, OTHERS = (255, 140, 0), (120, 160, 255)  # colours of detections from the threshold on, and below it
@@ -36,6 +37,7 @@ class SaveDetections(FolderResults):
         classes: names, in the order of the labels from 1.
         operating_point: with ``score_threshold``.
         preprocessing: the deterministic steps that the images went through.
+        second: a second stage that says more of each region (`common.networks.regions.RegionClassifier`).
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class SaveDetections(FolderResults):
         classes: Sequence[str],
         operating_point: Mapping[str, Any],
         preprocessing: Compose,
+        second: RegionClassifier | None = None,
     ) -> None:
         super().__init__(output_dir)
-        self.classes, self.preprocessing = list(classes), preprocessing
+        self.classes, self.preprocessing, self.second = list(classes), preprocessing, second
         self.threshold = float(operating_point["score_threshold"])
         self.found: dict[str, list[dict[str, Any]]] = {}
 
@@ -60,33 +63,26 @@ class SaveDetections(FolderResults):
     def _save_one(self, item: Mapping[str, Any], pred: Mapping[str, torch.Tensor]) -> None:
         name, image = item["name"], item["image"]
         picture, _ = read_mammogram(image.meta["filename_or_obj"])
-        masks = (self._on_source(mask, image, picture.shape) for mask in pred["masks"])
         boxes = boxes_to_source(pred["boxes"].double(), image).numpy()
-        shown, numbers = (
-            np.repeat(np.round(picture * 255).astype(np.uint8)[..., None], 3, 2),
-            np.zeros(picture.shape, np.uint8),
-        )
-        found = []
-        for n, (box, mask) in enumerate(zip(boxes, masks, strict=True)):
-            one = self._described(pred, n, box, mask)
-            found.append(one)
-            _draw(shown, one)
-            if one["counts"]:
-                numbers[mask & (numbers == 0)] = n + 1
+        masks = [self._on_source(mask, image, picture.shape) for mask in pred["masks"]]
+        found = [self._described(pred, n, box, mask) for n, (box, mask) in enumerate(zip(boxes, masks, strict=True))]
+        if self.second is not None:
+            regions = [mask if mask.any() else _filled(box, mask.shape) for box, mask in zip(boxes, masks, strict=True)]
+            found = [one | more for one, more in zip(found, self.second(picture, regions), strict=True)]
         self.found[name] = found
-        scores = [one["score"] for one in found]
-        self.rows.append(
-            {
-                "image": name,
-                "highest_score": max(scores, default=0.0),
-                THRESHOLD: self.threshold,
-                "detections": sum(one["counts"] for one in found),
-                "remarks": image.meta.get("quality_flags", ""),
-            }
-        )
+        self.rows.append({"image": name, **self._summary(found), "remarks": image.meta.get("quality_flags", "")})
         place = Path(name).with_suffix(".png")
-        save_picture(self.folder / "masks" / place, numbers)
-        save_picture(self.folder / "overlays" / place, shown)
+        save_picture(self.folder / "masks" / place, _numbered(found, masks, picture.shape))
+        save_picture(self.folder / "overlays" / place, _drawn(picture, found))
+
+    def _summary(self, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the table says of an image."""
+        counted = [one for one in found if one["counts"]]
+        row = {"highest_score": max((one["score"] for one in found), default=0.0), THRESHOLD: self.threshold}
+        row["detections"] = len(counted)
+        if self.second is not None:
+            row["highest_malignancy"] = max((one["malignancy"] for one in counted), default=0.0)
+        return row
 
     def _on_source(self, mask: torch.Tensor, image: MetaTensor, shape: tuple[int, ...]) -> np.ndarray:
         """Return a mask bool (H, W) on the source's pixels, from one (h, w) on those that the network saw."""
@@ -113,12 +109,34 @@ class SaveDetections(FolderResults):
         write_json(self.folder / "detections.json", {"score_threshold": self.threshold, "images": self.found})
 
 
-def _draw(shown: np.ndarray, found: Mapping[str, Any]) -> None:
-    """Draw a detection's box, outline and score into an RGB picture (H, W, 3)."""
-    colour, width = COUNTED if found["counts"] else OTHERS, max(1, round(max(shown.shape) / 800))
-    x1, y1, x2, y2 = (round(value) for value in found["box"])
-    cv2.rectangle(shown, (x1, y1), (x2, y2), colour, width)
-    if found["outline"]:
-        cv2.polylines(shown, [np.array(found["outline"], np.int32)], True, colour, width)
-    text = f"{found['class']} {found['score']:.2f}"
-    cv2.putText(shown, text, (x1, max(12 * width, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * width, colour, width)
+def _filled(box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a box as a mask of at least one pixel, bool (H, W)."""
+    mask = np.zeros(shape, bool)
+    x1, y1 = (int(np.clip(np.floor(v), 0, side - 1)) for v, side in zip(box[:2], shape[::-1], strict=True))
+    mask[y1 : max(y1 + 1, int(np.ceil(box[3]))), x1 : max(x1 + 1, int(np.ceil(box[2])))] = True
+    return mask
+
+
+def _numbered(found: Sequence[Mapping[str, Any]], masks: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Return the number of the detection that counts at each pixel, from 1; 0 is none; uint8 (H, W)."""
+    numbers = np.zeros(shape, np.uint8)
+    for n, (one, mask) in enumerate(zip(found, masks, strict=True), 1):
+        if one["counts"]:
+            numbers[mask & (numbers == 0)] = n
+    return numbers
+
+
+def _drawn(picture: np.ndarray, found: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return a picture (H, W) in [0, 1] as uint8 RGB with each detection's box, outline and score."""
+    shown = np.repeat(np.round(picture * 255).astype(np.uint8)[..., None], 3, 2)
+    width = max(1, round(max(picture.shape) / 800))
+    for one in found:
+        colour = COUNTED if one["counts"] else OTHERS
+        x1, y1, x2, y2 = (round(value) for value in one["box"])
+        cv2.rectangle(shown, (x1, y1), (x2, y2), colour, width)
+        if one["outline"]:
+            cv2.polylines(shown, [np.array(one["outline"], np.int32)], True, colour, width)
+        text = f"{one['class']} {one['score']:.2f}"
+        text += f", malignant {one['malignancy']:.2f}" if "malignancy" in one else ""
+        cv2.putText(shown, text, (x1, max(12 * width, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * width, colour, width)
+    return shown

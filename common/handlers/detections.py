@@ -15,6 +15,8 @@ from ignite.metrics import Metric
 from matplotlib.figure import Figure
 
 from common.data.files import write_csv
+from common.data.flags import flag
+from common.metrics.blobs import bright_blobs
 from common.metrics.bootstrap import Estimate, estimates
 from common.metrics.detection import RATES, Criterion, coco_average_precision, encoded, match
 from common.metrics.lesion_points import choose_score_threshold, statistics_at
@@ -40,6 +42,7 @@ class DetectionTable(Metric):
         false_positives: an image, that `choose` chooses the score for.
         criterion, least: when a box finds a lesion (`common.metrics.detection.match`).
         resamples: of the intervals.
+        blobs: also score a detector without learning (`common.metrics.blobs`), and draw it into the FROC figure.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class DetectionTable(Metric):
         criterion: Criterion = "iou",
         least: float = 0.2,
         resamples: int = 2000,
+        blobs: bool = False,
     ) -> None:
-        self.classes, self.point = list(classes), operating_point
+        self.classes, self.point, self.blobs = list(classes), operating_point, flag(blobs)
         self.allowed, self.criterion, self.least, self.resamples = false_positives, criterion, least, resamples
         super().__init__(device="cpu")
 
@@ -64,7 +68,8 @@ class DetectionTable(Metric):
     def iteration_completed(self, engine: Engine, *_: Any) -> None:
         for item, pred in zip(engine.state.batch, engine.state.output["pred"], strict=True):
             facts = {key: item[key] for key in FACTS if item.get(key) is not None}
-            self.images.append({"image": item["name"], **facts, **self._one(_arrays(pred), _arrays(item["target"]))})
+            image = {"image": item["name"], **facts, **self._one(_arrays(pred), _arrays(item["target"]))}
+            self.images.append(image | ({"blobs": _blobs(item["image"])} if self.blobs else {}))
 
     def _one(self, found: Arrays, there: Arrays) -> dict[str, Any]:
         """Return what is kept of an image: boxes, scores, masks as run lengths, and the Dice of the lesions found."""
@@ -77,7 +82,7 @@ class DetectionTable(Metric):
         self._gather()
         self.lesions, self.detections = self._table("truth"), self._table("found")
         self.group = next((key for key in ("patient_id", "group_id") if key in self.lesions), "image")
-        self.counted = self._count()
+        self.counted = self._count(self.detections)
         ones = np.ones((1, len(self.counted.images)))
         found = statistics(self.counted)
         return float(np.mean([found[f"sensitivity_at_{rate:g}"](ones)[0] for rate in RATES]))
@@ -89,8 +94,8 @@ class DetectionTable(Metric):
         chosen = ("sensitivity_at_1", "lesion_dice", "false_positives")
         engine.state.metrics |= {key: float(found[key](ones)[0]) for key in chosen}
 
-    def _count(self) -> Counted:
-        return count(self.lesions, self.detections, self.group, self.criterion, self.least)
+    def _count(self, detections: pd.DataFrame) -> Counted:
+        return count(self.lesions, detections, self.group, self.criterion, self.least)
 
     def _gather(self) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -100,8 +105,8 @@ class DetectionTable(Metric):
         self.images = sorted({image["image"]: image for image in self.images}.values(), key=lambda one: one["image"])
 
     def _table(self, part: str) -> pd.DataFrame:
-        """Return a row for each lesion ("truth", an empty one for an image without) or detection ("found")."""
-        more = {"scores": "score", "dice": "dice"} if part == "found" else {}
+        """Return a row for each lesion ("truth", an empty one for an image without) or detection ("found", "blobs")."""
+        more = {"found": {"scores": "score", "dice": "dice"}, "blobs": {"scores": "score"}}.get(part, {})
         tables = [pd.DataFrame(columns=["image", *BOX, "label", *more.values()])]
         for image in self.images:
             values = image[part]
@@ -131,6 +136,9 @@ class DetectionTable(Metric):
         found = score(self.counted, self.resamples) | estimates(at_point, self.counted.groups, self.resamples)
         number, groups = len(self.images), len(set(self.counted.groups))
         truth, guesses = ([image[part] for image in self.images] for part in ("truth", "found"))
+        if self.blobs:
+            rival = score(self._count(self._table("blobs")), self.resamples)
+            found |= {f"blobs_{name}": rival[name] for name in ("sensitivity_at_1", "sensitivity_at_4")}
         for name, kind in (("box", "bbox"), ("mask", "segm")):
             values = coco_average_precision(truth, guesses, kind)  # type: ignore[arg-type]
             for part, value in values.items():
@@ -139,7 +147,8 @@ class DetectionTable(Metric):
 
     def figures(self) -> dict[str, Figure]:
         """Return the figures of a report, by name."""
-        return {"froc": froc_curves({"network": self.counted})}
+        rivals = {"blob detector": self._count(self._table("blobs"))} if self.blobs else {}
+        return {"froc": froc_curves({"network": self.counted, **rivals})}
 
     @property
     def predictions(self) -> pd.DataFrame:
@@ -160,6 +169,11 @@ class DetectionTable(Metric):
 
 def _facts(image: Mapping[str, Any]) -> dict[str, Any]:
     return {key: image[key] for key in ("image", *FACTS) if key in image}
+
+
+def _blobs(image: torch.Tensor) -> Arrays:
+    boxes, scores = bright_blobs(image[0].cpu().numpy())
+    return {"boxes": boxes, "scores": scores, "labels": np.ones(len(boxes), int)}
 
 
 def _kept(image: Arrays) -> dict[str, Any]:

@@ -47,12 +47,18 @@ def local_device() -> torch.device:
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
 
-def distribute(network: torch.nn.Module, device: torch.device) -> DistributedDataParallel:
-    """Wrap a network so that gradients are averaged over the processes; batch statistics are shared too."""
-    if device.type == "cuda":
-        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        return DistributedDataParallel(network, device_ids=[device])
-    return DistributedDataParallel(network)
+def distribute(network: torch.nn.Module, device: torch.device, staged: bool = False) -> DistributedDataParallel:
+    """Wrap a network so that gradients are averaged over the processes; on GPUs batch statistics are shared too.
+
+    Args:
+        network: to wrap.
+        device: of this process.
+        staged: parts of it are held still for a while, and have no gradients to wait for.
+    """
+    if device.type != "cuda":
+        return DistributedDataParallel(network, find_unused_parameters=staged)
+    network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return DistributedDataParallel(network, device_ids=[device], find_unused_parameters=staged)
 
 
 def same_everywhere(value: Any) -> Any:

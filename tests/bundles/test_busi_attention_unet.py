@@ -17,6 +17,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
+from running import train_in_two_processes
 
 from common.data.pixels import read_grey
 from common.metrics.calibration import calibrated_classes
@@ -264,11 +265,7 @@ def test_experiments_train_and_evaluate(prepared: Path, tmp_path: Path, script) 
 def test_two_processes_score_as_one(trained: Path, prepared: Path, tmp_path: Path) -> None:
     """torchrun over gloo: every image is scored once, and the metrics are those of one process."""
     options = {**TINY, **NETWORK, "dataset_dir": prepared, "output_dir": tmp_path / "two", "epochs": 1, "mlflow": False}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    words = command(["train", "multi_gpu_train"], "training", **options)[1:]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, *words], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    train_in_two_processes("busi_attention_unet", **options)
     one = {"dataset_dir": str(prepared), "ckpt_dir": str(tmp_path / "two" / "models"), "part": "validation"}
     run(["train", "evaluate"], "eval", **one, output_dir=str(tmp_path / "one"), **TINY, **NETWORK)
     two, single = (pd.read_csv(tmp_path / n / "metrics.csv") for n in ("two", "one"))

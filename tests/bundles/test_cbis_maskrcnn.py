@@ -14,13 +14,16 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from PIL import Image
+from running import run_bundle, train_in_two_processes
 
-from bundles import run_bundle
 from common.data.bundle import config_files
 from common.data.datalist import load_datalist
 from common.data.detection_items import detection_items
 from common.data.mammogram import read_mammogram
 from common.handlers.detection_results import SaveDetections
+from common.networks.patch_classifier import PatchClassifier
+from common.networks.regions import DEVIATION, MEAN, RegionClassifier
+from common.reports.sliding_speed import enliven
 
 BUNDLE = "cbis_maskrcnn"
 run = partial(run_bundle, BUNDLE)
@@ -108,6 +111,66 @@ def test_boxes_and_masks_come_back_where_the_lesions_are(cbis_prepared: Path, tm
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85
         checked += abs((x1 + x2) - (y1 + y2)) > 20  # a box whose axes were swapped would lie elsewhere
     assert checked > 5
+
+
+def test_a_second_stage_says_how_malignant_each_detection_is(
+    trained: Path, cbis_prepared: Path, tmp_path: Path
+) -> None:
+    tiny = {"image_size": [64, 64], "backbone": "resnet10t", "pretrained": False, "epochs": 1, "batch_size": 8}
+    run_bundle("cbis_patch_classifier", "train", dataset_dir=str(cbis_prepared), output_dir=str(tmp_path / "second"),
+               resamples=50, num_workers=0, cache_rate=1.0, mlflow=False, **tiny)  # fmt: skip
+    models = tmp_path / "second" / "models"
+    item = next(item for item in detection_items(load_datalist(cbis_prepared), "test") if item["label"])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "film.tif").write_bytes(Path(item["image"]).read_bytes())
+    run("infer", first="inference", more=("classify",), **NETWORK, dataset_dir=str(tmp_path / "in"),
+        output_dir=str(tmp_path / "out"), ckpt_dir=str(trained / "models"), score_threshold=0.0,
+        operating_point={"score_threshold": 0.0}, classifier_dir=str(models), classifier_backbone="resnet10t",
+        classifier_size=[64, 64])  # fmt: skip
+    found = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]["film.tif"]
+    assert found and all(0 <= one["malignancy"] <= 1 and "called_malignant" in one for one in found)
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert table["highest_malignancy"].item() == pytest.approx(max(one["malignancy"] for one in found))
+
+
+def test_the_second_stage_sees_the_patches_that_training_saw(script, cbis_phantoms: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = enliven(
+        PatchClassifier("resnet10t", 1, (64, 64), in_channels=1, pretrained=False), torch.rand(1, 1, 256, 256)
+    )
+    options = {"size": 64, "max_size": None, "folds": 3, "workers": 1}  # mammograms at their own resolution
+    script("prepare_cbis").prepare_cbis(str(cbis_phantoms), str(tmp_path), **options)
+    items = load_datalist(tmp_path)["items"]
+    patches = [item for item in items if item["context"] == "large"][:6]
+    whole = {item["image_id"]: item for item in items if item["context"] == "whole"}
+    say = RegionClassifier(network, [{"name": "malignant"}], {})
+    for item in patches:
+        film = whole[item["image_id"]]
+        (lesion,) = [lesion for lesion in film["lesions"] if lesion["case"] == item["case"]]
+        mask = np.array(Image.open(lesion["mask"])) > 0
+        (said,) = say(read_mammogram(film["image"])[0], [mask])
+        patch = (torch.from_numpy(read_mammogram(item["image"])[0])[None, None] - MEAN) / DEVIATION
+        assert said["malignancy"] == pytest.approx(network(patch).sigmoid().item(), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_train_in_stages_and_score_as_one(cbis_prepared: Path, tmp_path: Path) -> None:
+    options = {**TINY, "dataset_dir": cbis_prepared, "stages": STAGES, "mlflow": False}
+    train_in_two_processes(BUNDLE, **options, output_dir=tmp_path / "two")
+    one = {**options, "dataset_dir": str(cbis_prepared), "ckpt_dir": str(tmp_path / "two" / "models")}
+    run("eval", more=("evaluate",), **one, output_dir=str(tmp_path / "one"), part="validation", blobs=False)
+    two, single = (pd.read_csv(tmp_path / n / "metrics.csv").set_index("metric") for n in ("two", "one"))
+    pd.testing.assert_frame_equal(two, single.loc[two.index], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_resumes_in_the_right_stage(cbis_prepared: Path, tmp_path: Path) -> None:
+    options = {**TINY, "dataset_dir": str(cbis_prepared), "stages": STAGES, "mlflow": False}
+    run("train", **options, output_dir=str(tmp_path / "whole"))
+    run("train", **{**options, "epochs": 1}, output_dir=str(tmp_path / "parts"))
+    run("train", **options, output_dir=str(tmp_path / "parts"), resume=True)
+    whole, parts = (torch.load(tmp_path / n / "models" / "model_last.pt") for n in ("whole", "parts"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
 @pytest.mark.slow

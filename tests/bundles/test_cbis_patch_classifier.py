@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from running import run_bundle
 
-from bundles import run_bundle
 from common.data.bundle import config_files
 from common.data.mammogram import read_mammogram, write_mammogram
 from common.metrics.classification import roc_auc

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,8 +19,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from PIL import Image
+from running import run_bundle, train_in_two_processes
 
-from bundles import run_bundle
 from common.data.bundle import config_files
 from common.data.mammogram import read_mammogram, write_mammogram
 from common.metrics.classification import roc_auc
@@ -243,13 +242,7 @@ def test_a_killed_run_resumes_to_the_same_weights(experiment, rsna_prepared: Pat
 def test_two_processes_score_as_one(rsna_prepared: Path, tmp_path: Path) -> None:
     """torchrun over gloo: every breast is scored once, and the metrics are those of one process."""
     options = {**TINY, "dataset_dir": rsna_prepared, "output_dir": tmp_path / "two", "epochs": 1, "mlflow": False}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    files = ",".join(f"'{name}'" for name in config_files(BUNDLE, None, "multi_gpu_train"))
-    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    command = [*launch, "-m", "monai.bundle", "run", "training", "--config_file", f"[{files}]", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    train_in_two_processes(BUNDLE, **options)
     one = {"dataset_dir": str(rsna_prepared), "ckpt_dir": str(tmp_path / "two" / "models"), "part": "validation"}
     run("eval", more=("evaluate",), **one, output_dir=str(tmp_path / "one"), mlflow=False, **TINY)
     two, single = (pd.read_csv(tmp_path / n / "metrics.csv") for n in ("two", "one"))

@@ -12,6 +12,8 @@ import torch
 
 from common.handlers.detections import DetectionTable
 from common.losses.detection import SumOfLosses
+from common.metrics.blobs import bright_blobs
+from common.metrics.detection import box_iou
 
 Box = tuple[int, int, int, int]
 
@@ -79,6 +81,19 @@ def test_the_tables_can_be_scored_by_anybody(tmp_path: Path) -> None:
     assert images["positive"].tolist() == [True, True, True, False]
     assert images["probability"].tolist() == pytest.approx([0.9, 0.8, 0, 0.4])
     assert set(made.figures()) == {"froc"}
+
+
+def test_a_blob_detector_is_scored_beside() -> None:
+    picture = np.zeros((40, 60), np.float32)
+    picture[20:36, 40:50], picture[5:15, 10:30] = 0.9, 0.4
+    boxes, scores = bright_blobs(picture)
+    assert box_iou(boxes[:1], np.array([B]))[0, 0] > 0.3 and (np.diff(scores) <= 0).all()
+    assert bright_blobs(np.zeros((40, 60)))[0].shape == (0, 4)
+    made = DetectionTable(["mass"], resamples=20, blobs=True)
+    item = {"name": "one", "image": torch.from_numpy(picture)[None], "target": image(A, B)}
+    made.iteration_completed(SimpleNamespace(state=SimpleNamespace(batch=[item], output={"pred": [image(scores=[])]})))
+    made.compute()
+    assert made.scores["sensitivity_at_1"].value == 0 and made.scores["blobs_sensitivity_at_1"].value >= 0.5
 
 
 def test_losses_are_added_with_their_weights() -> None:
