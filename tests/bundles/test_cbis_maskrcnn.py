@@ -166,6 +166,7 @@ def test_two_processes_train_in_stages_and_score_as_one(cbis_prepared: Path, tmp
 @pytest.mark.slow
 def test_a_stopped_run_resumes_in_the_right_stage(cbis_prepared: Path, tmp_path: Path) -> None:
     options = {**TINY, "dataset_dir": str(cbis_prepared), "stages": STAGES, "mlflow": False}
+    options["negatives"] = False  # fewer images
     run("train", **options, output_dir=str(tmp_path / "whole"))
     run("train", **{**options, "epochs": 1}, output_dir=str(tmp_path / "parts"))
     run("train", **options, output_dir=str(tmp_path / "parts"), resume=True)
