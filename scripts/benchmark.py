@@ -35,7 +35,7 @@ from common.data.mammogram_phantoms import DENSITIES, VIEWS, Breast, draw_mammog
 from common.data.pectoral import find_pectoral
 from common.networks.patch_classifier import PatchClassifier
 from common.networks.weights import load_weights
-from common.reports import sliding_speed, training_speed
+from common.reports import detection_speed, sliding_speed, training_speed
 from common.reports.errors import run_command
 from common.transforms.dicom import LoadMammogramd
 from common.transforms.intensity import RandBrightnessContrastd
@@ -83,6 +83,50 @@ def rsna(
     print(training_speed.describe(*training_speed.compare_training("rsna_classifier", **given)))
     seconds = training_speed.seconds_to_first_step("rsna_classifier", **{**given, "cache_rate": 0.0})
     print(f"from python -m monai.bundle to the first step: {seconds:.1f} s")
+
+
+def maskrcnn(
+    dataset_dir: str,
+    epochs: int = 4,
+    image_size: int = 256,
+    backbone: str = "resnet18",
+    batch_size: int = 4,
+    mammograms: int = 3,
+    rows: int = 3328,
+    threads: int | None = None,
+) -> None:
+    """Compare the detector's training and inference with torchvision's own way, and read whole mammograms.
+
+    Args:
+        dataset_dir: a prepared data set.
+        epochs: of each arm; the first is left out of the medians.
+        image_size: pixels; whole images are made this large, so that both ways read the same.
+        backbone: torchvision's name.
+        batch_size: images.
+        mammograms: phantoms that are read whole, tile by tile, as `inference.json` does.
+        rows: of such a phantom; it has 10 columns for 13 rows.
+        threads: of torch, all cores by default.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    network: dict[str, Any] = {"backbone": backbone, "norm": "batch"}
+    size = {"image_size": [image_size] * 2, "whole_size": [image_size] * 2, "tile": None, "sample": [], "stages": None}
+    given = {**network, **size, "dataset_dir": dataset_dir, "pretrained": False, "cache_rate": 1.0, "num_workers": 0}
+    given |= {"epochs": epochs, "batch_size": batch_size}
+    print(training_speed.describe(*training_speed.compare_training("cbis_maskrcnn", **given)))
+    rates = detection_speed.compare_inference(epochs, **given)
+    print("".join(f"inference, {name:<12} {rate:7.2f} images/s\n" for name, rate in rates.items()), end="")
+    print(f"bundle / torchvision            {rates['bundle'] / rates['torchvision']:.3f}   (asked: 0.95 or more)")
+    with tempfile.TemporaryDirectory() as folder:
+        _phantoms(Path(folder) / "images", uid.JPEG2000Lossless, mammograms, rows)
+        seconds, peak = detection_speed.measure_whole(
+            Path(folder) / "images",
+            Path(folder) / "results",
+            weights=None,
+            operating_point={"score_threshold": 0.5},
+            **network,
+        )
+    print(f"a whole mammogram of {rows} rows, DICOM to overlay: {seconds:.1f} s, at most {peak:.0f} MiB more memory")
 
 
 SYNTAXES = {
@@ -371,4 +415,6 @@ def _report_ratio(title: str, seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    run_command({"busi": busi, "rsna": rsna, "cbis": cbis, "prepare": prepare, "transforms": transforms})
+    run_command(
+        {"busi": busi, "rsna": rsna, "cbis": cbis, "maskrcnn": maskrcnn, "prepare": prepare, "transforms": transforms}
+    )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from statistics import median
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import nn
 
 from common.networks.patch_classifier import PatchClassifier
 from common.networks.sliding import SlidingPatches
+from common.reports.memory import peak_memory
 
 ARMS = ("loop over patches", "each window in the breast", "shared maps")
 
@@ -66,7 +64,7 @@ def measure_sliding(
     peaks, maps = dict.fromkeys(arms, 0.0), {}
     for _ in range(rounds):
         for name, arm in arms.items():
-            with _peak_memory() as peak:
+            with peak_memory() as peak:
                 start = time.perf_counter()
                 maps[name] = arm().sigmoid()
                 times[name].append(time.perf_counter() - start)
@@ -132,22 +130,3 @@ def _surrounded(
         maps = network.features(part)[..., up : up + rows, across : across + columns]
         expected = network.head(maps.mean((2, 3)))[0].sigmoid()
     return float((shared[0, :, row, column] - expected).abs().max())
-
-
-@contextmanager
-def _peak_memory() -> Iterator[list[float]]:
-    """Give a list whose first entry becomes the peak resident memory (MiB) beyond that at the start."""
-    process, done, found = psutil.Process(), Event(), [0.0]
-    before = process.memory_info().rss
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            found[0] = max(found[0], (process.memory_info().rss - before) / 2**20)
-
-    watcher = Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield found
-    finally:
-        done.set()
-        watcher.join()

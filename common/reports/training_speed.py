@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -22,6 +23,10 @@ from common.data.flags import flag
 from common.handlers.training import averaged
 
 ARMS = ("bundle", "bare loop", "tensors in memory")
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+}
 
 
 def compare_training(bundle: str, **overrides: Any) -> tuple[dict[str, float], list[int]]:
@@ -57,16 +62,16 @@ def _step(parser: ConfigParser) -> Callable[[Any], None]:
     """Return one bare training step on a batch, with a network, optimizer and average of its own."""
     network = copy.deepcopy(parser.get_parsed_content("network")).train()
     loss = parser.get_parsed_content("loss")
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    optimizer = OPTIMIZERS[parser.get("optimizer_name", "adamw")](network.parameters(), lr=1e-4)
     average = averaged(network, parser.get_parsed_content("ema_decay"))
     device, amp = torch.device(parser.get_parsed_content("device")), flag(parser.get_parsed_content("amp"))
     scaler = torch.amp.GradScaler(enabled=amp)
 
-    def step(prepared: tuple[torch.Tensor, Any]) -> None:
-        image, targets = prepared
+    def step(prepared: tuple[Any, ...]) -> None:
+        image, targets, more, named = (*prepared, (), {})[:4]  # a detector takes its targets too
         optimizer.zero_grad()
         with torch.autocast(device.type, enabled=amp):
-            found = loss(network(image), targets)
+            found = loss(network(image, *more, **named), targets)
         scaler.scale(found).backward()
         scaler.step(optimizer)
         scaler.update()
@@ -81,7 +86,7 @@ def _run_in_turn(parser: ConfigParser) -> tuple[dict[str, list[float]], list[int
     loader, device = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("device")
     bare, in_memory = _step(parser), _step(parser)
 
-    def prepare(batch: Any) -> tuple[torch.Tensor, Any]:
+    def prepare(batch: Any) -> tuple[Any, ...]:
         return trainer.prepare_batch(batch, device)
 
     tensors = [prepare(batch) for batch in loader]
