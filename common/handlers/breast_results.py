@@ -14,11 +14,13 @@ import torch
 from ignite.engine import Engine
 from matplotlib import colormaps
 
+from common.data.dicom.findings import Finding
 from common.data.files import write_csv
 from common.data.flags import flag
 from common.data.heads import heads_of
 from common.data.mammogram import read_mammogram
 from common.handlers.breast_predictions import head_columns
+from common.handlers.dicom_reports import DicomReports
 from common.handlers.results import FolderResults, save_picture
 from common.metrics.aggregation import LEVELS, aggregate
 from common.metrics.tables import apply_operating_point
@@ -45,6 +47,7 @@ class SaveBreastResults(FolderResults):
         views: the deterministic step that the images went through, with traces.
         prevalence: to carry the probabilities to.
         saliency: false leaves out the overlays.
+        reports: says the same in DICOM.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class SaveBreastResults(FolderResults):
         views: EachViewd,
         prevalence: float | None = None,
         saliency: bool = True,
+        reports: DicomReports | None = None,
     ) -> None:
-        super().__init__(output_dir)
+        super().__init__(output_dir, reports)
+        self.sources: dict[str, tuple[list[str], list[str]]] = {}  # names and files of each row's images
         self.network, self.heads = network, heads_of(heads)
         self.point, self.views, self.prevalence = operating_point, views, prevalence
         self.saliency = flag(saliency) and hasattr(network, "maps")
@@ -75,6 +80,9 @@ class SaveBreastResults(FolderResults):
                 continue
             facts = {key: batch[key][row] for key in ("patient_id", "laterality", "view") if key in batch}
             values = {key: float(column[row]) for key, column in columns.items()}
+            there = [n for n, trace in enumerate(batch["traces"][row]) if trace is not None]
+            files = [str(batch["traces"][row][n].meta["filename_or_obj"]) for n in there]
+            self.sources[name] = [batch["sources"][row][n] for n in there], files
             self.rows.append({"image": name, **facts, **self._remarks(batch, row), **values})
             if heat is not None:
                 self._draw(batch, row, heat[row])
@@ -108,9 +116,19 @@ class SaveBreastResults(FolderResults):
     def write(self, table: pd.DataFrame) -> None:
         if self.heads[0].kind == "classes":
             classes = list(map(str, self.heads[0].values))
-            super().write(apply_operating_point(table, None, classes, self.point))
+            table = apply_operating_point(table, None, classes, self.point)
+            super().write(table)
+            for row in table.to_dict("records"):
+                called = str(row["predicted"])
+                self.report(
+                    *self.sources[row["image"]],
+                    [Finding(name, float(row[f"p_{name}"]), decided=name == called) for name in classes],
+                )
             return
         table = apply_point(table, self.point, self.prevalence)
+        for row in table.to_dict("records"):
+            finding = Finding(self.heads[0].name, row[PROBABILITY], row[THRESHOLD])
+            self.report(*self.sources[row["image"]], [finding])
         write_csv(self.folder / "predictions.csv", _decided(table))
         for level, name in (("breast", "breasts.csv"), ("patient", "patients.csv")):
             known = table.dropna(subset=["patient_id"]) if "patient_id" in table else table.iloc[:0]

@@ -15,9 +15,11 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from common.data.dicom.findings import Finding
 from common.data.files import write_json
 from common.data.mammogram import read_mammogram
-from common.handlers.results import FolderResults, save_picture
+from common.handlers.dicom_reports import DicomReports
+from common.handlers.results import FolderResults, outline, save_picture
 from common.metrics.two_class import THRESHOLD
 from common.networks.regions import RegionClassifier
 from common.transforms.boxes import boxes_to_source
@@ -38,6 +40,7 @@ class SaveDetections(FolderResults):
         operating_point: with ``score_threshold``.
         preprocessing: the deterministic steps that the images went through.
         second: a second stage that says more of each region (`common.networks.regions.RegionClassifier`).
+        reports: says the same in DICOM.
     """
 
     def __init__(
@@ -47,8 +50,9 @@ class SaveDetections(FolderResults):
         operating_point: Mapping[str, Any],
         preprocessing: Compose,
         second: RegionClassifier | None = None,
+        reports: DicomReports | None = None,
     ) -> None:
-        super().__init__(output_dir)
+        super().__init__(output_dir, reports)
         self.classes, self.preprocessing, self.second = list(classes), preprocessing, second
         self.threshold = float(operating_point["score_threshold"])
         self.found: dict[str, list[dict[str, Any]]] = {}
@@ -74,6 +78,17 @@ class SaveDetections(FolderResults):
         place = Path(name).with_suffix(".png")
         save_picture(self.folder / "masks" / place, _numbered(found, masks, picture.shape))
         save_picture(self.folder / "overlays" / place, _drawn(picture, found))
+        self.report([name], [image.meta["filename_or_obj"]], self._findings(found, masks))
+
+    def _findings(self, found: Sequence[Mapping[str, Any]], masks: Sequence[np.ndarray]) -> list[Finding]:
+        """Return the detections that count, and behind each how likely it is malignant, where that was asked."""
+        result = []
+        for one, mask in zip(found, masks, strict=True):
+            if one["counts"]:
+                result.append(Finding(one["class"], one["score"], self.threshold, one["outline"], mask))
+                if "malignancy" in one:
+                    result.append(Finding("malignant", one["malignancy"], outline=one["outline"]))
+        return result
 
     def _summary(self, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what the table says of an image."""
@@ -92,16 +107,13 @@ class SaveDetections(FolderResults):
 
     def _described(self, pred: Mapping[str, torch.Tensor], n: int, box: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
         score = float(pred["scores"][n])
-        parts, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        largest = max(parts, key=cv2.contourArea, default=np.zeros((0, 1, 2), np.int32))
-        outline = cv2.approxPolyDP(largest, 1.0, True)[:, 0].tolist() if len(largest) else []
         return {
             "box": [round(float(value), 1) for value in box],
             "score": score,
             "class": self.classes[int(pred["labels"][n]) - 1],
             "counts": score >= self.threshold,
             "area_px": int(mask.sum()),
-            "outline": outline,
+            "outline": outline(mask),
         }
 
     def write(self, table: pd.DataFrame) -> None:

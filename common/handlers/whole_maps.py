@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 
+from common.data.dicom.findings import Finding
 from common.data.flags import flag
 from common.data.heads import heads_of
 from common.data.mammogram import read_mammogram, write_map
 from common.handlers.breast_results import blend
+from common.handlers.dicom_reports import DicomReports
 from common.handlers.results import FolderResults, save_picture
 from common.metrics.calibration import calibrated, calibrated_classes
 from common.networks.sliding import SlidingPatches
@@ -34,6 +36,7 @@ class SaveMaps(FolderResults):
         views: the deterministic step that the images went through, with traces.
         inferer: that slid the window.
         nifti: false leaves out the NIfTI files.
+        reports: says the same in DICOM: the highest value of each class, as a point.
     """
 
     def __init__(
@@ -44,8 +47,9 @@ class SaveMaps(FolderResults):
         views: EachViewd,
         inferer: SlidingPatches,
         nifti: bool = True,
+        reports: DicomReports | None = None,
     ) -> None:
-        super().__init__(output_dir)
+        super().__init__(output_dir, reports)
         self.head, self.inferer = heads_of(heads)[0], inferer
         self.calibration, self.views, self.nifti = operating_point.get("calibration"), views, flag(nifti)
 
@@ -58,13 +62,16 @@ class SaveMaps(FolderResults):
         ((trace,),) = batch["traces"]
         picture, _ = read_mammogram(trace.meta["filename_or_obj"])
         row: dict[str, Any] = {"image": name, "remarks": trace.meta.get("quality_flags", "")}
+        findings = []
         for label, grid in self._probabilities(engine.state.output["pred"][0]):
             values = self._on_source(grid, trace, picture.shape)
             at = np.unravel_index(values.argmax(), values.shape)
             facts = {"highest": float(values[at]), "row": int(at[0]), "column": int(at[1])}
             row |= {f"{key}_{label}": value for key, value in facts.items()}
+            findings.append(Finding(label, facts["highest"], outline=[(facts["column"], facts["row"])]))
             self._write(f"{name}_{label.replace(' ', '_')}", values, picture, trace)
         self.rows.append(row)
+        self.report([name], [trace.meta["filename_or_obj"]], findings)
 
     def _probabilities(self, logits: torch.Tensor) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the calibrated probabilities (rows, columns) of each class; windows outside the breast have 0."""
