@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pydicom
 from tqdm import tqdm
 
+from common.data.dicom.tags import ULTRASOUND, unsuited
 from common.data.files import write_csv
-from common.data.pixels import SUFFIXES, is_dicom, read_grey
+from common.data.pixels import SUFFIXES, is_dicom, read_grey, without_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ def readable_images(folder: str | os.PathLike, output_dir: str | os.PathLike) ->
     kept, rejected = [], []
     for file in tqdm(candidates, desc="Reading images", unit="image"):
         try:
+            _check_modality(file)
             read_grey(file)
             kept.append(file)
         except ValueError as error:
@@ -47,6 +50,18 @@ def readable_images(folder: str | os.PathLike, output_dir: str | os.PathLike) ->
         {"image": str(file), "file": str(file.relative_to(root)), "name": name}
         for file, name in zip(kept, _names(kept, root), strict=True)
     ]
+
+
+def _check_modality(file: Path) -> None:
+    if not is_dicom(file):
+        return
+    try:
+        with without_warnings():
+            reason = unsuited(pydicom.dcmread(file, stop_before_pixels=True), ULTRASOUND)
+    except Exception:
+        return  # what is wrong with it is said when it is read
+    if reason:
+        raise ValueError(reason)
 
 
 def picture_files(folder: str | os.PathLike, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:

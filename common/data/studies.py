@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from common.data.dicom.tags import laterality, view
+from common.data.dicom.tags import MAMMOGRAPHY, laterality, unsuited, view
 from common.data.files import write_csv
 from common.data.folder import picture_files
 from common.data.mammogram_items import BREAST, join_views, single
@@ -28,7 +28,7 @@ from common.reports.errors import refusal_of
 logger = logging.getLogger(__name__)
 MAMMOGRAMS = (*SUFFIXES, ".npy", ".nii", ".nii.gz")
 KEYWORDS = ("PatientID", "ViewPosition", "ImageLaterality", "Laterality", "ViewCodeSequence", "PatientOrientation")
-OTHERS = ("SharedFunctionalGroupsSequence", "StudyInstanceUID")
+OTHERS = ("SharedFunctionalGroupsSequence", "StudyInstanceUID", "Modality", "PresentationIntentType", "SOPClassUID")
 
 
 def study_items(
@@ -51,7 +51,11 @@ def study_items(
     for file in tqdm(picture_files(folder, MAMMOGRAMS), desc="Reading headers", unit="image"):
         item = {"image": str(file), "name": file.relative_to(root).as_posix()}
         try:
-            items.append({**item, **_header(file, patients)})
+            found = _header(file, patients)
+            if reason := found.pop("unsuited"):
+                rejected.append({"image": item["name"], "reason": str(reason)})
+            else:
+                items.append({**item, **found})
         except Exception as error:
             rejected.append({"image": item["name"], "reason": f"header cannot be read: {type(error).__name__}"})
     if views is not None:
@@ -72,10 +76,11 @@ def study_items(
 def _header(file: Path, patients: dict[str, str]) -> dict[str, str | None]:
     """Return view, laterality and a number for the patient; None or "" for what is not said."""
     if not is_dicom(file):
-        return {"view": "", "laterality": "", "patient_id": None}
+        return {"view": "", "laterality": "", "patient_id": None, "unsuited": None}
     with without_warnings():
         dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*KEYWORDS, *OTHERS])
         found = {"view": view(dataset) or "", "laterality": laterality(dataset) or ""}
+        found["unsuited"] = unsuited(dataset, MAMMOGRAPHY) or ""
         person = str(dataset.get("PatientID") or dataset.get("StudyInstanceUID") or "")
     number = patients.setdefault(person, f"patient_{len(patients) + 1:05d}") if person else None
     return {**found, "patient_id": number}

@@ -137,7 +137,9 @@ class LesionMaskRCNN(MaskRCNN):
 class _AsLarge(GeneralizedRCNNTransform):
     """Normalise and pad images, and leave their size; a grey one is spread over three channels by the mean."""
 
-    def resize(self, image: torch.Tensor, target: Any = None) -> tuple[torch.Tensor, Any]:
+    def resize(
+        self, image: torch.Tensor, target: dict[str, torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
         return image, target
 
 

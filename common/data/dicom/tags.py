@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pydicom
@@ -20,7 +21,23 @@ CODES = {  # PS3.16 CID 4014 View for Mammography: SNOMED CT and, in older files
 }
 VIEWS = {*CODES.values(), "AT"}
 IMPLANT = {"YES": True, "NO": False}  # BreastImplantPresent (0028,1300)
+MAMMOGRAPHY, ULTRASOUND = ("MG", "CR", "OT"), ("US", "OT")  # modalities; "OT" are secondary captures
 SPACINGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
+
+
+def unsuited(dataset: pydicom.Dataset, modalities: Collection[str]) -> str | None:
+    """Return why an image is none for a network of these modalities; None where nothing speaks against it.
+
+    Raw data of a detector (PresentationIntentType (0008,0068) FOR PROCESSING) have other greys than those that a
+    radiologist, and the networks, see.
+    """
+    modality = str(dataset.get("Modality") or "").upper()
+    if modality and modality not in modalities:
+        return f"its modality is {modality}; expected one of {', '.join(modalities)}"
+    raw = str(dataset.get("PresentationIntentType") or "").upper() == "FOR PROCESSING"
+    if raw or "For Processing" in pydicom.uid.UID(str(dataset.get("SOPClassUID") or "")).name:
+        return "raw data of the detector (FOR PROCESSING); send the image FOR PRESENTATION"
+    return None
 
 
 def view(dataset: pydicom.Dataset) -> str | None:
