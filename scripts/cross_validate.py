@@ -8,11 +8,12 @@ from typing import Any
 
 import mlflow
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 
 from common.data.bundle import config_files, new_run_dir
 from common.data.datalist import folds_of, load_datalist
 from common.data.files import read_json, write_json
+from common.data.workflow import run_config
 from common.handlers.tracking import PARENT_VARIABLE, known_run, log_scores, open_store
 from common.metrics.bootstrap import Estimate
 from common.metrics.tables import readable
@@ -69,15 +70,6 @@ def cross_validate(
             evaluate = config_files(bundle, experiment, "evaluate")
             _run_ensemble(evaluate, folder, every, dataset_dir=dataset_dir, **overrides)
     print(f"Tables and figures lie in {folder}")
-
-
-def run_config(configs: list[str], kind: str, **overrides: Any) -> None:
-    """Run a bundle's config in this process."""
-    meta = str(Path(configs[0]).with_name("metadata.json"))
-    workflow = ConfigWorkflow(configs, meta_file=meta, logging_file=False, workflow_type=kind, **overrides)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
 
 
 def _run_fold(bundle: str, experiment: str | None, fold: int, folder: Path, test: bool, **overrides: Any) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from cross_validate import run_config
 from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from PIL import Image
 from verify_pack import TRIALS, make_phantoms
 
 from common.data.bundle import bundle_root, config_files
+from common.data.workflow import run_config
 from common.reports.errors import run_command
 
 SUFFIXES = {"torchscript": ".ts", "onnx": ".onnx"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,7 @@ class DicomReports:
         self, output_dir: str | os.PathLike, bundle_root: str | os.PathLike, name: str, enabled: bool = True
     ) -> None:
         self.folder, self.enabled = Path(output_dir), flag(enabled)
+        logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells identifiers below that
         self.algorithm = Algorithm(name, read_json(Path(bundle_root) / "configs" / "metadata.json")["version"])
         self.studies: dict[str, _Study] = {}
         self.rows: dict[str, dict[str, str]] = {}

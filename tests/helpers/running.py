@@ -7,9 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
-from cross_validate import run_config
-
 from common.data.bundle import config_files
+from common.data.workflow import run_config
 
 
 def run_bundle(
