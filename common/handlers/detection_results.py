@@ -139,7 +139,8 @@ def _numbered(found: Sequence[Mapping[str, Any]], masks: Sequence[np.ndarray], s
 
 
 def _drawn(picture: np.ndarray, found: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Return a picture (H, W) in [0, 1] as uint8 RGB with each detection's box, outline and score."""
+    """Return a picture (H, W) in [0, 1] as uint8 RGB with each detection's box and outline, and the words of those that
+    count."""
     shown = np.repeat(np.round(picture * 255).astype(np.uint8)[..., None], 3, 2)
     width = max(1, round(max(picture.shape) / 800))
     for one in found:
@@ -148,7 +149,16 @@ def _drawn(picture: np.ndarray, found: Sequence[Mapping[str, Any]]) -> np.ndarra
         cv2.rectangle(shown, (x1, y1), (x2, y2), colour, width)
         if one["outline"]:
             cv2.polylines(shown, [np.array(one["outline"], np.int32)], True, colour, width)
-        text = f"{one['class']} {one['score']:.2f}"
-        text += f", malignant {one['malignancy']:.2f}" if "malignancy" in one else ""
-        cv2.putText(shown, text, (x1, max(12 * width, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * width, colour, width)
+        if one["counts"]:
+            _write_words(shown, one, (x1, y1), width)
     return shown
+
+
+def _write_words(shown: np.ndarray, one: Mapping[str, Any], corner: tuple[int, int], width: int) -> None:
+    """Write class and score above a box, within the picture."""
+    text = f"{one['class']} {one['score']:.2f}"
+    text += f", malignant {one['malignancy']:.2f}" if "malignancy" in one else ""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * width
+    (wide, high), _ = cv2.getTextSize(text, font, scale, width)
+    place = max(0, min(corner[0], shown.shape[1] - wide)), max(high + 1, corner[1] - 3)
+    cv2.putText(shown, text, place, font, scale, COUNTED, width, cv2.LINE_AA)

@@ -60,6 +60,7 @@ def run_command(component: Any) -> None:
 
 
 def _switch(word: str) -> str:
-    """Let ``--paired false`` be a boolean, and ``none`` nothing; Fire knows True, False and None only."""
+    """Let ``--paired false`` be a boolean, and ``none`` or ``null`` nothing; Fire knows True, False and None only."""
     option, equals, value = word.rpartition("=")
-    return option + equals + value.capitalize() if value in ("true", "false", "none") else word
+    known = {"true": "True", "false": "False", "none": "None", "null": "None"}
+    return option + equals + known.get(value, value)

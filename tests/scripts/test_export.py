@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from monai.bundle import ConfigParser
-
-from common.data.bundle import bundle_root, config_files
-
-SMALL: dict[str, Any] = {"image_size": [64, 64], "backbone": "resnet18"}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "busi_attention_unet": {},
-    "rsna_classifier": SMALL,
-    "cbis_patch_classifier": SMALL,
-    "cbis_maskrcnn": {**SMALL, "whole_size": [128, 128], "norm": "batch", "pyramid": 32, "batch_size": 2},
-}
-POINTS: dict[str, dict[str, Any]] = {
-    "rsna_classifier": {"threshold": 0.5, "level": "image", "rule": "mean", "thresholds": {"fixed=.5": 0.5}},
-    "cbis_patch_classifier": {"threshold": 0.5, "level": "image", "rule": "mean", "thresholds": {"fixed=.5": 0.5}},
-    "cbis_maskrcnn": {"score_threshold": 0.05, "classes": ["mass"]},
-}
-
-
-def weights_of(name: str, folder: Path) -> str:
-    """Return a folder of random weights with an operating point, or that of the bundle's own."""
-    if name == "busi_attention_unet":
-        return str(Path(bundle_root(name)) / "models")
-    torch.manual_seed(0)
-    parser = ConfigParser()
-    parser.read_config(config_files(name, first="inference"))
-    parser.update({**SETTINGS[name], "pretrained": False})
-    torch.save(parser.get_parsed_content("network_def").state_dict(), folder / "model.pt")
-    (folder / "model.json").write_text(json.dumps(POINTS[name]))
-    return str(folder)
+from small_bundles import SETTINGS, weights_of
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["torchscript", "onnx"])
 @pytest.mark.parametrize("name", list(SETTINGS))
 def test_an_export_answers_as_the_network_does(name: str, format: str, script, tmp_path: Path, capsys) -> None:
-    models = weights_of(name, tmp_path)
+    models = weights_of(name, tmp_path / "models")
     path = Path(
         script("export").export(name, format, ckpt_dir=models, output_dir=str(tmp_path / "dist"), **SETTINGS[name])
     )

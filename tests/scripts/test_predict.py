@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dicom_tools import errors_of
+from dicom_tools import content_of, errors_of
 from PIL import Image
+from small_bundles import SETTINGS, weights_of
 
 from common.data.dicom.write import write_dicom
 from common.data.study_phantoms import draw_mammography, draw_ultrasound
@@ -48,6 +49,25 @@ def test_a_study_becomes_pictures_json_report_and_segmentation(study: Path, scri
     assert written and all(errors_of(path) == [] for path in written)
     with Image.open(tmp_path / "out" / "overlays" / "series_1" / "image_1.png") as picture:
         assert picture.size[0] > 200
+
+
+@pytest.mark.parametrize("name", ["cbis_maskrcnn", "cbis_patch_classifier", "rsna_classifier"])
+def test_a_mammography_study_becomes_a_report_of_each_bundle(name: str, script, tmp_path: Path) -> None:
+    for view, dataset, _ in draw_mammography(3, np.random.default_rng(0), rows=208):
+        write_dicom(tmp_path / "study" / f"{view}.dcm", dataset)
+    models = weights_of(name, tmp_path / "models")
+    script("predict").predict(str(tmp_path / "study"), name, str(tmp_path / "out"), models, **SETTINGS[name])
+    (report,) = (tmp_path / "out" / "dicom").glob("*_sr.dcm")
+    segments = list((tmp_path / "out" / "dicom").glob("*_seg.dcm"))
+    assert all(errors_of(path) == [] for path in [report, *segments])
+    said = content_of(report)
+    assert f'"Algorithm Name")="{name}"' in said and '"CAD Operating Point")' in said
+    if name == "cbis_maskrcnn":
+        found = json.loads((tmp_path / "out" / "predictions.json").read_text())["detections"]["images"]
+        assert said.count("(POLYLINE") == sum(len(one["outline"]) > 2 for image in found.values() for one in image)
+    else:
+        groups = {"cbis_patch_classifier": 4, "rsna_classifier": 2}[name]  # of each image, or of each breast
+        assert said.count('"Probability of cancer")') == groups and said.count('"Source of Measurement")') == 4
 
 
 def test_no_identifying_data_stand_outside_the_dicom_files(study: Path, script, tmp_path: Path, capfd) -> None:
