@@ -33,9 +33,10 @@ from common.data.dicom.write import grey_dataset, write_dicom
 from common.data.mammogram import read_mammogram, write_mammogram
 from common.data.mammogram_phantoms import DENSITIES, VIEWS, Breast, draw_mammogram
 from common.data.pectoral import find_pectoral
+from common.data.study_phantoms import draw_mammography, draw_ultrasound
 from common.networks.patch_classifier import PatchClassifier
 from common.networks.weights import load_weights
-from common.reports import detection_speed, sliding_speed, training_speed
+from common.reports import detection_speed, prediction_speed, sliding_speed, training_speed
 from common.reports.errors import run_command
 from common.transforms.dicom import LoadMammogramd
 from common.transforms.intensity import RandBrightnessContrastd
@@ -127,6 +128,35 @@ def maskrcnn(
             **network,
         )
     print(f"a whole mammogram of {rows} rows, DICOM to overlay: {seconds:.1f} s, at most {peak:.0f} MiB more memory")
+
+
+def predict(rows: int = 3328, bundles: str | None = None, threads: int | None = None) -> None:
+    """Time a phantom study from DICOM to report with each bundle: cold, in a process of its own, and warm.
+
+    Ultrasound: two images; mammography: four views. Networks have their full size, and random weights where a bundle
+    brings none.
+
+    Args:
+        rows: of a mammogram; it has 10 columns for 13 rows.
+        bundles: names, joined by commas; all by default.
+        threads: of torch in this process, all cores by default.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    names = (
+        bundles.split(",") if isinstance(bundles, str) else bundles or [*prediction_speed.POINTS, "busi_attention_unet"]
+    )
+    speeds = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder, rng = Path(name), np.random.default_rng(0)
+        for kind, drawn in (("MG", draw_mammography(1, rng, rows)), ("US", draw_ultrasound(1, rng))):
+            for view, dataset, _ in drawn:
+                write_dicom(folder / kind / f"{view}.dcm", dataset)
+        for bundle in tqdm(names, desc="Predicting", unit="bundle"):
+            study = folder / ("US" if bundle == "busi_attention_unet" else "MG")
+            weights = prediction_speed.random_weights(bundle, folder / bundle / "models")
+            speeds[bundle] = prediction_speed.measure_prediction(bundle, study, weights, folder / bundle)
+    print(prediction_speed.describe(speeds))
 
 
 SYNTAXES = {
@@ -415,6 +445,5 @@ def _report_ratio(title: str, seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(
-        {"busi": busi, "rsna": rsna, "cbis": cbis, "maskrcnn": maskrcnn, "prepare": prepare, "transforms": transforms}
-    )
+    verbs = {"busi": busi, "rsna": rsna, "cbis": cbis, "maskrcnn": maskrcnn, "predict": predict}
+    run_command({**verbs, "prepare": prepare, "transforms": transforms})
