@@ -29,6 +29,8 @@ BUNDLE = "cbis_maskrcnn"
 run = partial(run_bundle, BUNDLE)
 NETWORK = {"image_size": [64, 64], "whole_size": [128, 128], "backbone": "resnet18", "norm": "batch", "pyramid": 32}
 NETWORK |= {"anchors": [8, 16, 32, 48, 64], "batch_size": 2, "num_workers": 0}
+FEW = {"rpn_pre_nms_top_n_train": 100, "rpn_pre_nms_top_n_test": 100, "rpn_post_nms_top_n_train": 50}
+NETWORK |= {"network_options": {**FEW, "rpn_post_nms_top_n_test": 30, "box_batch_size_per_image": 16}}
 TINY = {**NETWORK, "pretrained": False, "epochs": 2, "optimizer_name": "adamw", "learning_rate": 1e-4, "resamples": 50}
 STAGES = [{"epochs": 1, "trainable": "heads"}, {"epochs": 1, "trainable": "all", "rate": 0.1}]
 
