@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from PIL import Image
-from verify_pack import TRIALS, make_phantoms
 
 from common.data.bundle import bundle_root, config_files
+from common.data.dicom.write import write_dicom
+from common.data.study_phantoms import Drawn, draw_mammography, draw_ultrasound
 from common.data.workflow import run_config
 from common.reports.errors import run_command
 
@@ -41,7 +42,7 @@ def export(
         format: torchscript or onnx.
         ckpt_dir: folder of ``model.pt`` and ``model.json``; the bundle's own by default.
         experiment: whose overlays the weights were trained with.
-        images: a folder of images to compare on; three phantoms by default.
+        images: a folder of images to compare on; a phantom study by default.
         output_dir: where the file goes.
         overrides: of the config, as in training: ``--backbone resnet18 --image_size "[192,120]"``.
     """
@@ -68,12 +69,10 @@ def export(
 
 
 def _phantoms(folder: Path, name: str) -> Path:
-    """Return a folder of three phantoms."""
-    make_phantoms(folder / "phantoms", TRIALS[name])
-    (folder / "images").mkdir()
-    found = sorted(path for path in (folder / "phantoms" / TRIALS[name]["images"]).rglob("*") if path.is_file())
-    for path in [path for path in found if "mask" not in path.name][:3]:
-        shutil.copy(path, folder / "images")
+    """Return a folder of a phantom study."""
+    draw: Callable[..., Iterator[Drawn]] = draw_ultrasound if name == "busi_attention_unet" else draw_mammography
+    for place, dataset, _ in draw(1, np.random.default_rng(0)):
+        write_dicom(folder / "images" / f"{place}.dcm", dataset)
     return folder / "images"
 
 

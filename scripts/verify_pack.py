@@ -24,7 +24,7 @@ HOUSE = Path(__file__).resolve().parent.parent
 SCHEMA = HOUSE / "tests" / "bundles" / "metadata_schema.json"
 FEW: dict[str, Any] = {"epochs": 1, "batch_size": 2, "mlflow": "false", "num_workers": 0}
 SMALL = {**FEW, "pretrained": "false"}
-MAMMOGRAM = {"rows": 128, "scale": 4}
+MAMMOGRAM = {"number": 24, "rows": 256}
 PREPARED = {"max_size": 128}
 TRIALS: dict[str, dict[str, Any]] = {  # phantoms, how they are prepared, where images lie, and quick settings
     "busi_attention_unet": {
@@ -33,19 +33,19 @@ TRIALS: dict[str, dict[str, Any]] = {  # phantoms, how they are prepared, where 
         "images": "source/normal",
     },
     "rsna_classifier": {
-        "make": ("rsna", {"number": 16, "cancer_share": 0.3, **MAMMOGRAM}),
+        "make": ("rsna", {**MAMMOGRAM, "number": 30, "cancer_share": 0.3}),
         "prepare": ("prepare_rsna", PREPARED),
         "images": "source/train_images/10000",
         "settings": {"backbone": "resnet18", "image_size": [64, 64]},
     },
     "cbis_patch_classifier": {
-        "make": ("cbis", {"number": 16, **MAMMOGRAM}),
+        "make": ("cbis", MAMMOGRAM),
         "prepare": ("prepare_cbis", {**PREPARED, "size": 64}),
         "images": "prepared/patches/crop",
         "settings": {"backbone": "resnet18", "image_size": [64, 64]},
     },
     "cbis_maskrcnn": {
-        "make": ("cbis", {"number": 16, **MAMMOGRAM}),
+        "make": ("cbis", MAMMOGRAM),
         "prepare": ("prepare_cbis", {**PREPARED, "size": 64}),
         "images": "prepared/images",
         "settings": {"backbone": "resnet18", "image_size": [64, 64], "whole_size": [128, 128], "norm": "batch"},
