@@ -23,7 +23,9 @@ from common.data.mammogram import read_mammogram
 from common.handlers.detection_results import SaveDetections
 from common.networks.patch_classifier import PatchClassifier
 from common.networks.regions import DEVIATION, MEAN, RegionClassifier
+from common.reports.detection_speed import compare_inference
 from common.reports.sliding_speed import enliven
+from common.reports.training_speed import compare_training
 
 BUNDLE = "cbis_maskrcnn"
 run = partial(run_bundle, BUNDLE)
@@ -191,3 +193,12 @@ def test_every_experiment_trains_evaluates_and_is_logged(cbis_prepared: Path, pr
         table = pd.read_csv(out / "test" / "metrics.csv").set_index("metric")
         assert 0 <= table["value"]["sensitivity_at_1"] <= 1
         assert json.loads((out / "test" / "mlflow_run.json").read_text())["run_id"]
+
+
+@pytest.mark.slow
+def test_its_speed_is_compared_with_torchvision_s_own_way(cbis_prepared: Path) -> None:
+    whole = {**TINY, "dataset_dir": str(cbis_prepared), "tile": None, "sample": [], "stages": None}
+    rates, _ = compare_training(BUNDLE, **whole)
+    assert set(rates) == {"bundle", "bare loop", "tensors in memory"} and min(rates.values()) > 0
+    rates = compare_inference(2, **whole)
+    assert set(rates) == {"bundle", "torchvision"} and min(rates.values()) > 0

@@ -6,8 +6,10 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from running import run_bundle
 
 from common.data.packs import unpack
@@ -66,6 +68,24 @@ def test_a_run_becomes_a_pack_that_runs_by_itself(script, prepared: Path, tmp_pa
     assert json.loads((root / "configs" / "inference.json").read_text())["image_size"] == [64, 64]
     weights, own = (torch.load(p / "models" / "model.pt") for p in (root, tmp_path / "run"))
     assert all(torch.equal(weights[key], own[key]) for key in own)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"), [(0, True), (2, True), (3, False)], ids=["equal", "rounded otherwise", "different"]
+)
+def test_pictures_may_differ_by_rounding_alone(change: int, expected: bool, script, tmp_path: Path) -> None:
+    picture = np.full((4, 5), 100, np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    picture[1, 2] += change
+    Image.fromarray(picture).save(tmp_path / "b.png")
+    assert script("verify_pack").same(tmp_path / "a.png", tmp_path / "b.png") == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [("0.5", True), ("0.5000001", True), ("0.51", False)])
+def test_tables_may_differ_by_rounding_alone(value: str, expected: bool, script, tmp_path: Path) -> None:
+    for name, number in (("a.csv", "0.5"), ("b.csv", value)):
+        (tmp_path / name).write_text(f"image,p\nx,{number}\n")
+    assert script("verify_pack").same(tmp_path / "a.csv", tmp_path / "b.csv") == expected
 
 
 def test_a_pack_that_fails_is_not_written(script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

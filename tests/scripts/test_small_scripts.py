@@ -74,6 +74,13 @@ def test_the_benchmark_of_transforms_reports_every_arm(script, capsys) -> None:
         assert words in out
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_prediction_says_where_the_time_goes(script, capsys) -> None:
+    script("benchmark").predict(rows=208, bundles="busi_attention_unet")
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.startswith("| `busi_attention_unet` | 2 |") and row.count("%") == 3 and row.count("MiB") == 2
+
+
 def test_weights_to_start_from_are_not_those_that_are_scored(script, tmp_path: Path, monkeypatch) -> None:
     module, calls = script("cross_validate"), []
     monkeypatch.setattr(module, "run_config", lambda configs, kind, **given: calls.append(given))
