@@ -13,6 +13,7 @@ from typing import Any
 
 import mlflow
 import verify_pack as verification
+from monai.bundle import ConfigParser
 
 import common
 from common.data.bundle import bundle_root
@@ -23,7 +24,20 @@ from common.reports.errors import run_command
 WEIGHTS = ("model.pt", "model.json")
 LEFT_OUT = ("__pycache__", "docs/figures")
 LOCAL = {"bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "history_file", "device", "amp", "num_workers"}
-LOCAL |= {"mlflow", "resume", "weights", "backbone_weights", "pretrained", "cache_rate", "run_name", "experiment"}
+LOCAL |= {
+    "_meta_",
+    "initialize",
+    "run",
+    "training",
+    "mlflow",
+    "resume",
+    "weights",
+    "backbone_weights",
+    "pretrained",
+    "cache_rate",
+    "run_name",
+    "experiment",
+}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that two packs of one revision are the same bytes
 
 
@@ -111,12 +125,20 @@ def _run_files(root: Path, run_id: str, folder: Path) -> dict[str, bytes]:
         raise ValueError(f"Run {run_id} has no {', '.join(missing)}: give the id of a finished training.")
     found = {f"models/{name}": (place / "models" / name).read_bytes() for name in WEIGHTS}
     trained = read_json(place / "config.json")
-    plain = read_json(root / "configs" / "train.json")
+    plain = _parsed(root / "configs" / "train.json")
     changed = {k: v for k, v in trained.items() if k not in LOCAL and (k not in plain or plain[k] != v)}
     for config in ("train", "inference"):
         settled = adopt(read_json(root / "configs" / f"{config}.json"), changed, config == "train")
         found[f"configs/{config}.json"] = json.dumps(settled, indent=4, ensure_ascii=False).encode()
     return found
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """Return a config as MONAI keeps it while it runs, with references and macros in its own spelling."""
+    parser = ConfigParser()
+    parser.read_config(str(path))
+    parser.parse()
+    return dict(parser.get())
 
 
 def adopt(config: Mapping[str, Any], changed: Mapping[str, Any], everything: bool) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_a_run_that_is_none_of_ours_makes_no_pack(script, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_run_becomes_a_pack_that_runs_by_itself(script, prepared: Path, tmp_path: Path) -> None:
-    small = {"image_size": [64, 64], "epochs": 1, "batch_size": 8, "resamples": 20, "num_workers": 0}
+    small = {"image_size": [64, 64], "epochs": 1, "val_interval": 1, "batch_size": 8, "resamples": 20}
     run_bundle("busi_attention_unet", "train", dataset_dir=str(prepared), output_dir=str(tmp_path / "run"), **small)
     run_id = json.loads((tmp_path / "run" / "mlflow_run.json").read_text())["run_id"]
     with pytest.raises(ValueError, match="is of busi_attention_unet, not of rsna_classifier"):
