@@ -53,13 +53,18 @@ def readable_images(folder: str | os.PathLike, output_dir: str | os.PathLike) ->
 
 
 def _check_modality(file: Path) -> None:
+    """Refuse a DICOM image that is no ultrasound.
+
+    Raises:
+        ValueError: and says what it is, or why its header cannot be read.
+    """
     if not is_dicom(file):
         return
     try:
         with without_warnings():
             reason = unsuited(pydicom.dcmread(file, stop_before_pixels=True), ULTRASOUND)
-    except Exception:
-        return  # what is wrong with it is said when it is read
+    except Exception as error:
+        raise ValueError(f"header cannot be read: {type(error).__name__}") from error
     if reason:
         raise ValueError(reason)
 

@@ -69,8 +69,15 @@ class DicomReports:
                 there.append((image, _header(file)))
             except ValueError as error:
                 row["refused"] = str(error)
-        if there:
-            self._take_up(there, findings)
+        try:
+            if there:
+                self._take_up(there, findings)
+        except Exception as error:  # whatever other people's headers hold; the run goes on, and the table says so
+            self._refuse([image for image, _ in there], error)
+
+    def _refuse(self, images: Sequence[str], error: Exception) -> None:
+        for image in images:
+            self.rows[image]["refused"] = f"{type(error).__name__}: {error}"[:300]
 
     def _take_up(self, there: Sequence[tuple[str, Dataset]], findings: Sequence[Finding]) -> None:
         (image, source), own = there[0], str(there[0][1].StudyInstanceUID)
@@ -92,8 +99,11 @@ class DicomReports:
         if not self.enabled:
             return
         for study in self.studies.values():
-            report = structured_report(list(study.sources.values()), study.said, self.algorithm)
-            write_dicom(self.folder / "dicom" / f"{study.name}_sr.dcm", report)
+            try:
+                report = structured_report(list(study.sources.values()), study.said, self.algorithm)
+                write_dicom(self.folder / "dicom" / f"{study.name}_sr.dcm", report)
+            except Exception as error:
+                self._refuse([image for image, row in self.rows.items() if row["study"] == study.name], error)
         write_csv(self.folder / "dicom.csv", pd.DataFrame(list(self.rows.values())))
 
 

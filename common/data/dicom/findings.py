@@ -65,6 +65,7 @@ CODES = {
     "malignant": Code("363346000", "SCT", "Malignant neoplastic disease"),
     "benign": Code("20376005", "SCT", "Benign neoplastic disease"),
     "normal": Code("17621005", "SCT", "Normal"),
+    "background": Code("17621005", "SCT", "Normal"),
 }
 
 

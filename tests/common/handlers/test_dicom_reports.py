@@ -138,6 +138,16 @@ def test_images_that_cannot_bear_a_report_are_named_with_the_reason_and_stop_not
     ]
 
 
+def test_a_mask_that_does_not_fit_stops_nothing_and_is_named(study, tmp_path: Path) -> None:
+    reports = DicomReports(tmp_path / "out", bundle_root("cbis_maskrcnn"), "cbis_maskrcnn", True)
+    for (path, _, _), odd in zip(study[:2], (np.ones((3, 3), bool), np.ones_like(study[1][2])), strict=True):
+        reports.add([path.name], [str(path)], [Finding("mass", 0.8, 0.5, mask=odd)])
+    reports.finish()
+    refused = pd.read_csv(tmp_path / "out" / "dicom.csv", keep_default_na=False)["refused"].tolist()
+    assert "does not lie on" in refused[0] and refused[1] == ""
+    assert (tmp_path / "out" / "dicom" / f"{study[1][0].stem}_seg.dcm").is_file()
+
+
 def test_a_mask_of_another_size_is_refused() -> None:
     (_, source, mask), *_ = draw_ultrasound(1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="does not lie on an image"):
